@@ -1,0 +1,118 @@
+"""Files that last: a json of plain facts and a safetensors of numbers, with checksums. Reading
+never runs anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, int32
+
+from .players import Geometry, Players
+from .taps import Site
+from .types import BadRequest
+
+FORMAT = 1
+
+
+def write(path: str | Path, name: str, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
+    """Writes NAME.json and NAME.safetensors into a folder; checksums tell damaged files when they
+    are read.
+    """
+    folder = Path(path)
+    blob = save({name: x.contiguous().clone() for name, x in tensors.items()})  # none share memory
+    body = {
+        "format": FORMAT,
+        "kind": name,
+        "facts": facts,
+        "tensors": hashlib.sha256(blob).hexdigest(),
+    }
+    body["checksum"] = _digest(body)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.safetensors").write_bytes(blob)
+        (folder / f"{name}.json").write_text(json.dumps(body, indent=1), encoding="utf-8")
+    except OSError as failure:
+        raise BadRequest(
+            f"cannot write to {folder}: {failure.strerror or failure}; choose a folder you may "
+            "write to"
+        ) from failure
+    return folder
+
+
+def read(path: str | Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Reads what `write` wrote; damaged, foreign or newer files are refused. Nothing in them is
+    run.
+    """
+    folder = Path(path)
+    try:
+        body = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        blob = (folder / f"{name}.safetensors").read_bytes()
+    except (OSError, ValueError, RecursionError) as failure:
+        raise BadRequest(
+            f"cannot read {folder / name}.json and .safetensors: {failure}; was the folder written "
+            "by save()?"
+        ) from failure
+    if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("kind") != name:
+        raise BadRequest(
+            f"{folder / name}.json is no apportion {name} of format {FORMAT}; it may come from "
+            "another version"
+        )
+    claimed = body.pop("checksum", None)
+    if claimed != _digest(body) or body.get("tensors") != hashlib.sha256(blob).hexdigest():
+        raise BadRequest(
+            f"{folder} is damaged or was changed after it was saved: checksums differ. Save it "
+            "again from the original."
+        )
+    try:
+        return body["facts"], load(blob)
+    except (SafetensorError, KeyError) as failure:
+        raise BadRequest(f"{folder / name}.safetensors cannot be read: {failure}") from failure
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def pack_players(players: Players, prefix: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Players as plain facts and named tensors."""
+    tensors = {f"{prefix}owner{i}": own.to(int32) for i, own in enumerate(players.owner.values())}
+    shapes = {}
+    for kind, g in players.geometry.items():
+        shapes[kind] = {
+            "view": g.view,
+            "site": None if g.site is None else asdict(g.site),
+            "grid": g.grid,
+            "shown": g.shown,
+        }
+        if g.picture is not None:
+            tensors[f"{prefix}picture.{kind}"] = g.picture
+    sites = [asdict(site) for site in players.owner]
+    return {
+        "names": players.names,
+        "kinds": players.kinds,
+        "sites": sites,
+        "geometry": shapes,
+    }, tensors
+
+
+def unpack_players(facts: dict[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> Players:
+    """The inverse of `pack_players`."""
+    owner = {
+        Site(**site): tensors[f"{prefix}owner{i}"].long() for i, site in enumerate(facts["sites"])
+    }
+    geometry = {}
+    for kind, g in facts["geometry"].items():
+        site = None if g["site"] is None else Site(**g["site"])
+        grid = None if g["grid"] is None else tuple(g["grid"])
+        geometry[kind] = Geometry(
+            g["view"], site, grid, tensors.get(f"{prefix}picture.{kind}"), tuple(g["shown"])
+        )
+    return Players(tuple(facts["names"]), tuple(facts["kinds"]), owner, geometry)

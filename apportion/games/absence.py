@@ -1,0 +1,108 @@
+"""Where removals meet players: which removal a site gets, how draws are shared, and who cannot be
+removed at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..players import Players
+from ..removals import Reference, Removal
+from ..taps import Site
+from ..types import BadRequest
+from .record import Recorder
+
+
+def kind_at(players: Players) -> dict[Site, str]:
+    """The kind of player at each site; one site holds one kind."""
+    found = {}
+    for site, owner in players.owner.items():
+        kinds = sorted({players.kinds[i] for i in owner.unique().tolist() if i >= 0})
+        if len(kinds) > 1:
+            raise BadRequest(
+                f"the {site} holds players of kinds {kinds}; one site has one removal, so one kind"
+            )
+        found[site] = kinds[0]
+    return found
+
+
+def by_kind(players: Players, removal: Removal | Mapping[str, Removal]) -> dict[str, Removal]:
+    """One removal per kind of player."""
+    if not isinstance(players, Players):
+        raise BadRequest(
+            f"players={players!r} ({type(players).__name__}) are no players; build them from the "
+            "input, such as ap.players.columns(x)"
+        )
+    kinds = list(dict.fromkeys(players.kinds))
+    each = dict(removal) if isinstance(removal, Mapping) else dict.fromkeys(kinds, removal)
+    for what in each.values():
+        if isinstance(what, type):
+            raise BadRequest(
+                f"removal={what.__name__} is a class; make one: ap.{what.__name__}(...)"
+            )
+        if isinstance(what, Reference):
+            raise BadRequest(
+                f"removal={what!r} says what stands in, not how; write ap.Blend({what!r})"
+            )
+        if not isinstance(what, Removal):
+            raise BadRequest(
+                f"removal={what!r} ({type(what).__name__}) is no removal; write "
+                "ap.Blend(ap.removals.zeros()), or another reference of ap.removals.TABLE"
+            )
+    if set(each) != set(kinds):
+        raise BadRequest(
+            f"removal= needs exactly one entry per kind of player, {kinds}; got {list(each)}"
+        )
+    return each
+
+
+def draws_of(removal: Mapping[str, Removal]) -> int | None:
+    """Draws of the game: the removals share them, so finite pools must be equally large."""
+    counts = {r.draws for r in removal.values()} - {1}
+    if len(counts - {None}) > 1:
+        sizes = sorted(c for c in counts if c is not None)
+        raise BadRequest(
+            f"removals with {sizes} draws cannot share one draw; give pools of one size"
+        )
+    if not counts:
+        return 1
+    return None if None in counts else next(iter(counts))
+
+
+def idle_players(
+    players: Players, activations: Mapping[Site, Tensor], recorder: Recorder
+) -> list[int]:
+    """Players whose elements all equal their replacement, in every draw there is."""
+    moved = torch.zeros(players.n, dtype=torch.bool)
+    for site, x in activations.items():
+        reference, owner = recorder.references[site], players.owner[site]
+        for index in range(1 if reference.pooled else reference.size):
+            absent = recorder.absent(site, x[None], torch.tensor([index])).to(x.device)[0]
+            differs = (x != absent).any(0).cpu()
+            padded = owner.reshape((1,) * (differs.ndim - owner.ndim) + tuple(owner.shape))
+            hit = padded.expand(differs.shape)[differs]
+            moved[hit[hit >= 0].unique()] = True
+            if bool(moved.all()):
+                return []
+    return (~moved).nonzero().flatten().tolist()
+
+
+def idle_note(players: Players, removal: Mapping[str, Removal], idle: list[int]) -> tuple[str, ...]:
+    """Tells who cannot earn credit; refuses a game in which nobody can."""
+    if len(idle) == players.n:
+        removals = ", ".join(map(str, removal.values()))
+        raise BadRequest(
+            f"the reference equals the input on every element that {players} own (removal: "
+            f"{removals}), so absence changes nothing. Choose another reference: blur(...), "
+            "mean(rows), zeros(), or a counterfactual input."
+        )
+    if not idle:
+        return ()
+    named = ", ".join(players.names[i] for i in idle[:3]) + (", ..." if len(idle) > 3 else "")
+    return (
+        f"{len(idle)} of {players.n} players equal their replacement, so their credit is 0 by "
+        f"construction ({named})",
+    )

@@ -1,0 +1,42 @@
+"""WHO can be credited. One row per builder; each returns `Players`."""
+
+from .base import Geometry as Geometry
+from .base import Players as Players
+from .base import plain as plain
+from .base import same as same
+from .base import spread as spread
+from .image import patches, pixels, superpixels
+from .parts import channels, heads, mlps, neurons
+from .table import columns
+from .text import tokens, words
+
+TABLE = {
+    # of a picture
+    "pixels": pixels,
+    "patches": patches,
+    "superpixels": superpixels,
+    # of a text
+    "tokens": tokens,
+    "words": words,
+    # of a table row
+    "columns": columns,
+    # of the model
+    "neurons": neurons,
+    "channels": channels,
+    "heads": heads,
+    "mlps": mlps,
+}
+
+__all__ = [
+    "TABLE",
+    "Geometry",
+    "Players",
+    "channels",
+    "columns",
+    "heads",
+    "mlps",
+    "neurons",
+    "patches",
+    "pixels",
+]
+__all__ += ["plain", "same", "spread", "superpixels", "tokens", "words"]

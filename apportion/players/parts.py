@@ -1,0 +1,230 @@
+"""Players inside the model: neurons, channels, attention heads, MLP blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..taps import Call, Site, module_at, read
+from ..types import BadRequest
+from .base import PRESENT, Geometry, Players
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+OUTPUT_NAMES = ("o_proj", "out_proj", "c_proj", "dense", "proj", "wo", "o", "out_lin", "to_out")
+MLP_NAMES = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "DenseReluDense")
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A model that carries a configuration, as Hugging Face's do."""
+
+    config: Any
+
+
+def neurons(model: nn.Module, layer: str, *, input: Any = None, call: int | None = None) -> Players:
+    """One player per unit of the last axis of a layer's output."""
+    module = module_at(model, layer)
+    width = (
+        module.out_features
+        if isinstance(module, nn.Linear)
+        else _shape(model, layer, input, call)[-1]
+    )
+    names = tuple(f"{called(layer)}, neuron {i}" for i in range(width))
+    return _parts("neuron", names, {Site(layer, "out", None, call): torch.arange(width)})
+
+
+def channels(
+    model: nn.Module, layer: str, *, input: Any = None, call: int | None = None
+) -> Players:
+    """One player per channel (first axis after the batch) of a layer's output, all positions
+    together.
+    """
+    module = module_at(model, layer)
+    if isinstance(module, CONVOLUTIONS):
+        width, space = module.out_channels, len(module.kernel_size)
+    elif isinstance(module, NORMS) and not isinstance(module, nn.BatchNorm1d):
+        width, space = module.num_features, 2 if isinstance(module, nn.BatchNorm2d) else 3
+    else:
+        shape = _shape(model, layer, input, call)
+        width, space = shape[0], len(shape) - 1
+    if space < 1:
+        raise BadRequest(
+            f"the output of {layer!r} has no axis of positions; use neurons(model, {layer!r})"
+        )
+    owner = torch.arange(width).reshape(width, *(1,) * space)
+    return _parts(
+        "channel",
+        tuple(f"{called(layer)}, channel {i}" for i in range(width)),
+        {Site(layer, "out", None, call): owner},
+    )
+
+
+def heads(
+    model: nn.Module,
+    *,
+    count: int | None = None,
+    positions: Sequence[int] | None = None,
+    length: int | None = None,
+) -> Players:
+    """One player per attention head, gated where the heads enter their output projection.
+
+    The projections are found by structure: a linear layer inside an attention block under one of
+    the usual names. `count` is the number of heads per layer where the model's configuration does
+    not say. With `positions` there is one player per head and position, of a sequence of `length`
+    tokens (default: as many as `positions`).
+    """
+    found = _outputs(model)
+    each = (
+        count
+        if count is not None
+        else _configured(model, ("num_attention_heads", "n_head", "n_heads", "num_heads"))
+    )
+    if each is None:
+        raise BadRequest(
+            f"{type(model).__name__} does not say how many heads a layer has; give heads(model, "
+            "count=...)"
+        )
+    if any(width % each for _, width in found):
+        raise BadRequest(
+            f"{found[0][0]!r} reads {found[0][1]} features, which {each} heads do not divide; give "
+            "count="
+        )
+    names: list[str] = []
+    owner: dict[Site, Tensor] = {}
+    places = None if positions is None else [int(p) for p in positions]
+    rows = _rows(places, length)
+    for (path, width), layer in zip(found, _layers([path for path, _ in found]), strict=True):
+        head = torch.arange(width) // (width // each)
+        if places is None:
+            owner[Site(path, "in")] = (head + len(names))[None]
+            names += [f"{layer}, head {h}" for h in range(each)]
+        else:
+            own = torch.full((rows, width), PRESENT)
+            for k, place in enumerate(places):
+                own[place] = head + len(names) + k * each
+            owner[Site(path, "in")] = own
+            names += [f"{layer}, head {h}, position {p}" for p in places for h in range(each)]
+    return _parts("head", tuple(names), owner)
+
+
+def _outputs(model: nn.Module) -> list[tuple[str, int]]:
+    """Output projections that run, with their widths: nn.MultiheadAttention reads the weights of
+    its own directly.
+    """
+    fused = [path for path, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
+    found = [
+        (path, _width(module))
+        for path, module in model.named_modules()
+        if _is_head_output(path, module) and path.rpartition(".")[0] not in fused
+    ]
+    if not found and fused:
+        raise BadRequest(
+            f"{type(model).__name__}: the attention of {fused[0]!r} is an nn.MultiheadAttention, "
+            "which reads the weights of its out_proj without running it, so its heads cannot be "
+            "gated one by one. Gate the block's output: "
+            f"Players(names, kinds, {{Site({fused[0]!r}, 'out', 0): owner}})."
+        )
+    if not found:
+        raise BadRequest(
+            f"{type(model).__name__}: no attention output projection found (looked for a linear "
+            f"layer called {', '.join(OUTPUT_NAMES)} inside an attention block). Gate the block "
+            "itself, or its input with Players directly."
+        )
+    return found
+
+
+def _rows(places: list[int] | None, length: int | None) -> int:
+    """How many positions the sequence has."""
+    rows = len(places or ()) if length is None else length
+    bad = [p for p in places or () if not 0 <= p < rows]
+    if bad or len(set(places or ())) < len(places or ()):
+        raise BadRequest(
+            f"positions must be different numbers from 0 to {rows - 1}; got {bad or places}. Say "
+            "how long the sequence is with length=."
+        )
+    return rows
+
+
+def _layers(paths: list[str]) -> list[str]:
+    """Names of layers: their numbers, or their paths where numbers do not tell them apart."""
+    numbers = [layer_number(path) for path in paths]
+    return [f"layer {n}" for n in (numbers if len(set(numbers)) == len(paths) else paths)]
+
+
+def mlps(model: nn.Module) -> Players:
+    """One player per MLP block, gated at its output, all positions together.
+
+    Blocks are found by structure: modules called mlp, ffn, feed_forward ..., or an `output.dense`
+    that follows an `intermediate` layer, as in BERT.
+    """
+    paths = [path for path, _ in model.named_modules()]
+    found = [p for p in paths if p.rpartition(".")[2] in MLP_NAMES]
+    found = [p for p in found if not any(p.startswith(f"{q}.") for q in found)]
+    if not found:
+        outer = {p.rpartition(".")[0] for p in paths if p.endswith(".intermediate")}
+        found = [
+            p
+            for p in paths
+            if p.endswith(".output.dense") and p.removesuffix(".output.dense") in outer
+        ]
+    if not found:
+        raise BadRequest(
+            f"{type(model).__name__}: no MLP blocks found (looked for modules called "
+            f"{', '.join(MLP_NAMES)})"
+        )
+    owner = {Site(path, "out"): torch.full((1, 1), i) for i, path in enumerate(found)}
+    return _parts("mlp", tuple(f"{layer}, MLP" for layer in _layers(found)), owner)
+
+
+def layer_number(path: str) -> str:
+    """The number of the block a path lies in, as text; the path itself where it has none."""
+    number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
+    return number.group(1) if number else path
+
+
+def called(layer: str) -> str:
+    """A layer as people say it: its path, or "layer 3" where the path is only a number."""
+    return f"layer {layer}" if layer.isdigit() else layer
+
+
+def _parts(kind: str, names: tuple[str, ...], owner: dict[Site, Tensor]) -> Players:
+    return Players(names, (kind,) * len(names), owner, {kind: Geometry("parts")})
+
+
+def _shape(model: nn.Module, layer: str, given: Any, call: int | None) -> tuple[int, ...]:
+    if given is None:
+        raise BadRequest(
+            f"{layer!r} is a {type(module_at(model, layer)).__name__}, whose width is not written "
+            "on it; pass input= (an example input), so that one forward pass can tell"
+        )
+    site = Site(layer, "out", None, call)
+    return tuple(read(model, Call.of(given), [site], whole=True)[site].shape[1:])
+
+
+def _is_head_output(path: str, module: nn.Module) -> bool:
+    *above, last = path.split(".")
+    inside = any("attn" in part.lower() or "attention" in part.lower() for part in above)
+    return inside and last in OUTPUT_NAMES and _is_linear(module)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # GPT-2 spells its linear layers Conv1D: a module of transformers with a transposed weight
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _width(module: nn.Module) -> int:
+    """How many features a linear layer reads."""
+    weight = module.get_parameter("weight")
+    return int(weight.shape[1] if isinstance(module, nn.Linear) else weight.shape[0])
+
+
+def _configured(model: nn.Module, names: Sequence[str]) -> int | None:
+    if not isinstance(model, Configured):
+        return None
+    settings = vars(model.config)
+    return next((int(settings[name]) for name in names if name in settings), None)

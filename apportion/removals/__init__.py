@@ -1,0 +1,18 @@
+"""ABSENCE: removals, and the references that stand in for what is absent. One row per reference."""
+
+from .base import Blend, Jitter, Reference, Removal
+from .references import blur, constant, counterfactual, mean, resample, rows, step, zeros
+
+TABLE = {
+    "zeros": zeros,
+    "constant": constant,
+    "mean": mean,
+    "blur": blur,
+    "rows": rows,
+    "resample": resample,
+    "counterfactual": counterfactual,
+    "step": step,
+}
+
+__all__ = ["TABLE", "Blend", "Jitter", "Reference", "Removal", "blur", "constant", "counterfactual"]
+__all__ += ["mean", "resample", "rows", "step", "zeros"]

@@ -1,0 +1,160 @@
+"""ABSENCE: what stands in for an element whose player is not there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..taps import Call
+from ..types import BadRequest
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """What stands in for an absent element. It runs nothing: it names a constant or another model
+    input.
+    """
+
+    @property
+    def draws(self) -> int | None:
+        """1 = fixed, k = a finite pool, None = unlimited."""
+
+    @property
+    def size(self) -> int:
+        """How many different inputs there are; draw d means input d modulo this."""
+
+    @property
+    def pooled(self) -> bool:
+        """True: the activations of the pool are averaged into one; False: one of them per draw."""
+
+    @property
+    def absence(self) -> bool:
+        """False where v(no player) means nothing, as for a unit step."""
+
+    def constant(self, x: Tensor) -> Tensor | None:
+        """The stand-in at any site, if it can be told from the tensor there."""
+
+    def inputs(self, call: Call, index: int) -> Call | None:
+        """The model input whose activations stand in, number `index` of the pool."""
+
+
+@runtime_checkable
+class Removal(Protocol):
+    """How present and absent combine at one site. Pure: no model, no site, and `seed` instead of
+    randomness.
+    """
+
+    @property
+    def domain(self) -> Literal["binary", "unit"]: ...
+
+    @property
+    def reference(self) -> Reference: ...
+
+    @property
+    def draws(self) -> int | None: ...
+
+    def __call__(self, x: Tensor, keep: Tensor, absent: Tensor, seed: Tensor) -> Tensor:
+        """Tensors are (row, instance, *support) or broadcastable to it; `seed` has one integer per
+        row.
+        """
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Present elements stay, absent ones become the reference, fractional gates mix: g*x + (1 -
+    g)*reference.
+    """
+
+    reference: Reference
+
+    def __post_init__(self) -> None:
+        given: object = self.reference
+        if isinstance(given, type) or not isinstance(given, Reference):
+            raise BadRequest(f"Blend({_called(given)}) needs a reference; {_reference_for(given)}")
+
+    @property
+    def domain(self) -> Literal["binary", "unit"]:
+        return "unit"
+
+    @property
+    def draws(self) -> int | None:
+        return 1 if self.reference.pooled else self.reference.draws
+
+    def __call__(self, x: Tensor, keep: Tensor, absent: Tensor, seed: Tensor) -> Tensor:
+        if keep.dtype == torch.bool:
+            return torch.where(keep, x, absent.to(x.dtype))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        mixed = keep * x.to(wide) + (1 - keep) * absent.to(wide)
+        return mixed.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """A removal with Gaussian noise of standard deviation `sigma` added after it, one noise per
+    draw.
+
+    SmoothGrad is the averaged gradient over these draws; `sigma` is in units of the tensor at the
+    site.
+    """
+
+    removal: Removal
+    sigma: float
+
+    def __post_init__(self) -> None:
+        given: object = self.removal
+        if isinstance(given, type) or not isinstance(given, Removal):
+            raise BadRequest(
+                f"Jitter({_called(given)}, ...) needs a removal; write Jitter(Blend(zeros()), "
+                "sigma)"
+            )
+        if not 0 < self.sigma < math.inf:
+            raise BadRequest(
+                f"Jitter(sigma={self.sigma}): the noise needs a positive standard deviation"
+            )
+
+    @property
+    def domain(self) -> Literal["binary", "unit"]:
+        return self.removal.domain
+
+    @property
+    def reference(self) -> Reference:
+        return self.removal.reference
+
+    @property
+    def draws(self) -> int | None:
+        return None
+
+    def __call__(self, x: Tensor, keep: Tensor, absent: Tensor, seed: Tensor) -> Tensor:
+        removed = self.removal(x, keep, absent, seed)
+        noise = [_noise(removed[0, :1], int(s)) for s in seed.tolist()]  # instances share it
+        return removed + self.sigma * torch.stack(noise).to(removed)
+
+
+def _called(given: object) -> str:
+    """A wrong object as it was written."""
+    if isinstance(given, Tensor):
+        return f"a tensor {tuple(given.shape)}"
+    return given.__name__ if isinstance(given, type | FunctionType) else repr(given)
+
+
+def _reference_for(given: object) -> str:
+    """The call that was probably meant."""
+    if isinstance(given, Tensor):
+        return "write Blend(counterfactual(x)) for another input, Blend(mean(rows)) for several"
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return f"write Blend(constant({given}))"
+    if isinstance(given, FunctionType):
+        dots = "" if given.__name__ == "zeros" else "..."
+        return f"call the function: Blend({given.__name__}({dots}))"
+    return "write Blend(zeros()), or see ap.removals.TABLE"
+
+
+def _noise(like: Tensor, seed: int) -> Tensor:
+    """The noise of one draw: drawn on the CPU, so that every device sees the same."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float32)
