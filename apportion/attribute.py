@@ -1,0 +1,145 @@
+"""The verb: asks a game with an estimator, counts, checks, and stamps where the answer came
+from.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import Generator
+
+from .attribution import Attribution, Provenance
+from .estimators import Estimator
+from .games import Game, averaged, cached, chunked, counted, require
+from .games.wrap import Ledger, Store, chunk_of, draws_each
+from .progress import watched
+from .types import BadRequest, Cost, OverBudget
+
+
+def attribute(
+    game: Game,
+    estimator: Estimator,
+    *,
+    seed: int = 0,
+    budget: Cost | None = None,
+    chunk: int | None = None,
+    store: Store | None = None,
+) -> Attribution:
+    """Credit of each player of a game, by an estimator.
+
+    The game is asked in batches of the fastest measured size (or `chunk`), repeats come from a
+    cache (share one by passing the same `store`), several draws are averaged, every request is
+    counted. `budget` refuses what would cost more. The same seed and chunk give the same bits; the
+    global random state is neither read nor changed.
+    """
+    _admit(game, estimator, budget, store)
+    name = type(estimator).__name__
+    require(game, estimator.needs, for_=name)
+    bound = estimator.cost(game.players.n) * draws_each(game)
+    if not estimator.own_draws and game.draws != 1:
+        draws = averaged(game).share if game.draws is not None else 1
+        bound = bound * int(draws)
+    if budget is not None and not bound.within(budget):
+        raise OverBudget(
+            f"{estimator} needs up to {bound} for {game.players}, the budget is {budget}. Lower "
+            "its samples, or coarsen the players."
+        )
+    start = time.perf_counter()
+    with watched(f"{name} on {game.players}", bound.evaluations + bound.gradients) as tick:
+        ledger = Ledger(bound, asked_for=name, tick=tick)
+        final = stacked(game, ledger, chunk=chunk, store=store, average=not estimator.own_draws)
+        credit = estimator(final, Generator().manual_seed(seed))
+    used = chunk_of(game, "value"), chunk_of(game, "grad")
+    sizes = {
+        kind: size
+        for kind, size in zip(("value", "grad"), used, strict=True)
+        if size is not None and chunk is None
+    }
+    stamp = Provenance(
+        game=game.describe(),
+        estimator=repr(estimator),
+        seed=seed,
+        cites=tuple(estimator.cites) + game.describe().cites,
+        claims=tuple(sorted(axiom.value for axiom in estimator.axioms)),
+        exact=game.exact,
+        draws=game.draws,
+        setup_forwards=game.setup.forwards,
+        chunk=sizes if chunk is None else {"value": chunk, "grad": chunk},
+        seconds=time.perf_counter() - start,
+        error_note=credit.provenance.error_note,
+        notes=credit.provenance.notes + game.describe().notes,
+        versions=versions(),
+    )
+    return replace(_finite(credit, name), cost=ledger.spent, provenance=stamp)
+
+
+def _admit(game: object, estimator: object, budget: object, store: object) -> None:
+    """Each argument is what it is called."""
+    if isinstance(estimator, type):
+        raise BadRequest(f"the estimator is a class; make one: {estimator.__name__}()")
+    if isinstance(estimator, str):
+        raise BadRequest(
+            f"the estimator is the text {estimator!r}; make one, such as ap.Gradient(), or read "
+            f"it: apportion.spec.parse({estimator!r})"
+        )
+    if isinstance(game, Estimator) and isinstance(estimator, Game):
+        raise BadRequest(
+            f"the game comes first: attribute(game, {game!r}), not attribute({game!r}, game)"
+        )
+    if isinstance(game, type) or not isinstance(game, Game):
+        raise BadRequest(
+            f"the game is a {type(game).__name__}; ask one: ap.ModelGame(model, input, value, "
+            "players, removal) or ap.FunctionGame(f, n)"
+        )
+    if not isinstance(estimator, Estimator):
+        raise BadRequest(
+            f"the estimator is a {type(estimator).__name__}; give one, such as ap.Gradient() or "
+            "ap.KernelShap(samples=512), or lift a function with ap.from_function(f, cost)"
+        )
+    if budget is not None and not isinstance(budget, Cost):
+        raise BadRequest(
+            f"budget={budget!r} does not say what it counts; write budget=ap.Cost(evaluations="
+            f"{budget if isinstance(budget, int) else 1000}), with gradients= for estimators that "
+            "take derivatives"
+        )
+    if store is not None and not isinstance(store, Store):
+        raise BadRequest(
+            f"store is a {type(store).__name__}; share one apportion.games.Store() between calls"
+        )
+
+
+def stacked(
+    game: Game,
+    ledger: Ledger,
+    *,
+    chunk: int | None = None,
+    store: Store | None = None,
+    average: bool = True,
+) -> Game:
+    """The game as everything asks it: average over draws, ledger, cache, batches, game; outside
+    in.
+    """
+    known = None if store is None else store.of(game)
+    asked = counted(cached(chunked(game, chunk), known), ledger)
+    return averaged(asked) if average and game.draws != 1 else asked
+
+
+def versions() -> dict[str, str]:
+    """What the answer was computed with."""
+    try:
+        own = version("apportion")
+    except PackageNotFoundError:
+        own = "unknown"
+    return {"apportion": own, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _finite(credit: Attribution, name: str) -> Attribution:
+    if not bool(torch.isfinite(credit.scores).all()):
+        raise BadRequest(
+            f"{name} gave NaN or infinite scores; look at the game's values with game.value(...)"
+        )
+    return credit

@@ -1,0 +1,296 @@
+"""The answer of one attribution: who gets how much, how sure that is, and how it came about."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, SupportsIndex
+
+from torch import Tensor
+
+from .files import pack_players, unpack_players, write
+from .games.base import Description, Game
+from .players import Players
+from .types import Axiom, BadRequest, Cost
+from .wording import bare, decimals, reach, signed
+
+
+class Credit(NamedTuple):
+    """One player's share."""
+
+    name: str
+    score: float
+    error: float | None  # standard error; None = see Attribution.provenance.error_note
+    kind: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How an answer came about, enough to ask again."""
+
+    game: Description | None = None
+    estimator: str = ""
+    seed: int | None = None
+    cites: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()  # axioms the estimator promises
+    exact: bool = True  # False: gradients were bent by rules or approximated
+    draws: int | None = 1
+    chunk: Mapping[str, int] = field(default_factory=dict)  # batch sizes used
+    seconds: float = 0.0
+    setup_forwards: float = 0.0
+    error_note: str = ""  # why there is no error, or what it is an error of
+    # what a reader must know: a ceiling that was hit, an operation without a rule
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Scores of players on one value: positive = the player's presence raises it. Units are the
+    value's.
+    """
+
+    scores: Tensor  # (*out, player)
+    players: Players
+    none: Tensor | None = None  # v(no player), (*out); None = never asked
+    full: Tensor | None = None  # v(all players)
+    error: Tensor | None = None  # standard error of the estimator, (*out, player)
+    cost: Cost = Cost()
+    provenance: Provenance = Provenance()
+    freedom: int | None = None  # degrees of freedom the errors rest on; None = many, or no errors
+
+    @classmethod
+    def of(
+        cls,
+        game: Game,
+        scores: Tensor,
+        *,
+        error: Tensor | None = None,
+        freedom: int | None = None,
+        none: Tensor | None = None,
+        full: Tensor | None = None,
+        error_note: str = "",
+        notes: tuple[str, ...] = (),
+    ) -> Attribution:
+        """What an estimator returns; `attribute` adds cost and provenance."""
+        return cls(
+            scores,
+            game.players,
+            none,
+            full,
+            error,
+            Cost(),
+            Provenance(error_note=error_note, notes=notes),
+            freedom if error is not None else None,
+        )
+
+    @property
+    def gap(self) -> Tensor | None:
+        """Full - none - sum of scores, (*out): how far a claim to add up is missed. None where
+        nothing claims to.
+        """
+        if Axiom.EFFICIENCY.value not in self.provenance.claims or not self.provenance.exact:
+            return None
+        if self.none is None or self.full is None:
+            return None
+        return self.full.double() - self.none.double() - self.sum()
+
+    def sum(self) -> Tensor:
+        """Sum of the scores over players, (*out)."""
+        return self.scores.double().sum(-1)
+
+    def top(self, k: int = 5, *, signed: bool = False) -> list[Credit]:
+        """The k players with the largest credit: by size, or with `signed` by value from the most
+        positive down.
+        """
+        scores = self._single("top")
+        order = (scores if signed else scores.abs()).argsort(descending=True)[:k]
+        return [self[int(i)] for i in order]
+
+    def __getitem__(self, player: int | str) -> Credit:
+        scores = self._single("[...]")
+        if isinstance(player, str):
+            if player not in self.players.names:
+                raise BadRequest(
+                    f"no player is called {player!r}; names are in credit.players.names"
+                )
+            player = self.players.names.index(player)
+        if not isinstance(player, SupportsIndex) or not -self.players.n <= int(player) < len(
+            self.players.names
+        ):
+            raise BadRequest(
+                f"credit[{player!r}]: there is no such player; there are {self.players.n}, 0 to "
+                f"{self.players.n - 1} or by name, see credit.players.names and credit.top()"
+            )
+        player = operator.index(player)
+        error = None if self.error is None else float(self.error[player])
+        return Credit(
+            self.players.names[player], float(scores[player]), error, self.players.kinds[player]
+        )
+
+    def by(self, kind: str) -> Attribution:
+        """The credit of one kind of player. Kinds in series conserve each on their own: compare
+        `sum()` with `full`.
+        """
+        players = self.players.only(kind)
+        keep = [i for i, k in enumerate(self.players.kinds) if k == kind]
+        error = None if self.error is None else self.error[..., keep]
+        return replace(self, scores=self.scores[..., keep], error=error, players=players)
+
+    def pick(self, *index: int) -> Attribution:
+        """One output of several: credit.pick(2) is target or instance 2."""
+        outputs = tuple(self.scores.shape[:-1])
+        deep = len(index) > len(outputs)
+        if deep or any(not -n <= i < n for i, n in zip(index, outputs, strict=False)):
+            raise BadRequest(f"credit has outputs of shape {outputs}; there is no {index}")
+        scores = self.scores[index]
+        none, full, error = (
+            None if x is None else x[index] for x in (self.none, self.full, self.error)
+        )
+        return replace(self, scores=scores, none=none, full=full, error=error)
+
+    @property
+    def reach(self) -> float:
+        """Half a 95 % interval, in standard errors: 1.96, more where few samples tell them."""
+        return reach(self.freedom)
+
+    @property
+    def noise(self) -> bool:
+        """Whether the credit is mostly sampling noise: the median score is smaller than its
+        standard error.
+        """
+        if self.error is None:
+            return False
+        return bool(self.scores.abs().median() < self.error.median())
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with one row per player."""
+        try:
+            import pandas
+        except ImportError as missing:
+            raise BadRequest("to_frame needs pandas: pip install 'apportion[app]'") from missing
+        scores = self._single("to_frame")
+        error = [None] * self.players.n if self.error is None else self.error.tolist()
+        columns = {
+            "player": self.players.names,
+            "kind": self.players.kinds,
+            "score": scores.tolist(),
+            "error": error,
+        }
+        return pandas.DataFrame(columns)
+
+    def plot(self, *, top: int = 12, ax: Any = None) -> Any:
+        """A matplotlib figure that suits the players: picture or text, and bars of the `top`
+        largest; into `ax` only the first of them.
+        """
+        return drawing("plot")(self, top=top, ax=ax)
+
+    def _repr_html_(self) -> str:
+        return str(drawing("html")(self))
+
+    def cite(self) -> str:
+        """References of the methods used, one per line."""
+        return str(drawing("cite")(self.provenance.cites))
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a folder: attribution.json and attribution.safetensors. `ap.load(path)` reads it;
+        nothing is pickled.
+        """
+        return write(path, "attribution", *pack(self))
+
+    def __str__(self) -> str:
+        game = self.provenance.game
+        unit = f" {game.unit}" if game is not None else ""
+        head = f"{self.provenance.estimator or 'credit'} of {self.players}"
+        head += f" for {game.value}" if game is not None else ""
+        if self.scores.ndim > 1:
+            return f"{head}, outputs {tuple(self.scores.shape[:-1])}; see credit.pick(...)"
+        top = self.top(5)
+        width = max(len(credit.name) for credit in top)
+        places = decimals(abs(top[0].score))
+        lines = [head]
+        for name, score, error, _ in top:
+            between = "" if error is None else f" \u00b1 {bare(self.reach * error, places)}"
+            lines.append(f"  {name:<{width}}  {signed(score, places)}{unit}{between}")
+        if self.full is not None:
+            ends = [f"v(all) {signed(float(self.full), places)}"]
+            ends += [] if self.none is None else [f"v(none) {signed(float(self.none), places)}"]
+            ends += [] if self.gap is None else [f"gap {signed(float(self.gap), places)}"]
+            lines.append(f"  {', '.join(ends)}; {self.cost}")
+        if self.noise:
+            lines.append(
+                "  noise: the median score is below its standard error; ask for more samples"
+            )
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.provenance.notes)])
+
+    def _single(self, what: str) -> Tensor:
+        if self.scores.ndim != 1:
+            raise BadRequest(
+                f"{what} needs one output, this credit has {tuple(self.scores.shape[:-1])}; choose "
+                "with credit.pick(...)"
+            )
+        return self.scores
+
+
+# filled by apportion.report when the package is imported
+DRAWING: dict[str, Callable[..., Any]] = {}
+
+
+def drawing(name: str) -> Callable[..., Any]:
+    """A drawing function, registered from the right so that results need not import it."""
+    if name not in DRAWING:
+        raise BadRequest(
+            f"drawing ({name}) is not registered; import apportion rather than one of its modules"
+        )
+    return DRAWING[name]
+
+
+def pack(credit: Attribution, prefix: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """An attribution as plain facts and named tensors."""
+    tensors = {
+        f"{prefix}{k}": v
+        for k, v in (
+            ("scores", credit.scores),
+            ("none", credit.none),
+            ("full", credit.full),
+            ("error", credit.error),
+        )
+        if v is not None
+    }
+    players, owned = pack_players(credit.players, prefix)
+    facts = {
+        "cost": asdict(credit.cost),
+        "freedom": credit.freedom,
+        "provenance": _plain(credit.provenance),
+        "players": players,
+    }
+    return facts, {k: v.contiguous() for k, v in {**tensors, **owned}.items()}
+
+
+def unpack(facts: dict[str, Any], tensors: Mapping[str, Tensor], prefix: str = "") -> Attribution:
+    """The inverse of `pack`."""
+    about = dict(facts["provenance"])
+    game = None if about["game"] is None else Description(**_tuples(about["game"]))
+    provenance = Provenance(**{**_tuples(about), "game": game})
+    players = unpack_players(facts["players"], tensors, prefix)
+    read = {k: tensors.get(f"{prefix}{k}") for k in ("none", "full", "error")}
+    return Attribution(
+        tensors[f"{prefix}scores"],
+        players,
+        **read,
+        freedom=facts["freedom"],
+        cost=Cost(**facts["cost"]),
+        provenance=provenance,
+    )
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return {
+        name: _plain(v) if isinstance(v, Description) else v for name, v in vars(record).items()
+    }
+
+
+def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}

@@ -1,0 +1,72 @@
+"""HOW credit is computed: the table. One method per file, one row each."""
+
+from typing import ClassVar, Protocol, runtime_checkable
+
+from torch import Generator
+
+from ..attribution import Attribution
+from ..games.base import Game, Need
+from ..types import Axiom, Cost
+from ._lift import from_function
+from ._moments import StandardError, TopK, Until
+from ._quadrature import Quadrature
+from .averaged_gradient import AveragedGradient
+from .gradient import Gradient
+from .kernel_shap import KernelShap
+from .leave_one_out import LeaveOneOut
+from .linear_surrogate import LinearSurrogate
+from .path_integral import PathIntegral
+from .permutation_shapley import PermutationShapley
+from .rise import Rise
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A frozen, keyword-only dataclass: options are fields, `cost` is known before the run."""
+
+    needs: ClassVar[Need]
+    axioms: ClassVar[frozenset[Axiom]]
+    cites: ClassVar[tuple[str, ...]]
+    # True: chooses draws of a stochastic game itself; False: gets their average
+    own_draws: ClassVar[bool]
+
+    def cost(self, n: int) -> Cost:
+        """Upper bound in gate rows for n players."""
+
+    def __call__(self, game: Game, rng: Generator) -> Attribution: ...
+
+
+TABLE: dict[str, type[Estimator]] = {
+    # by leaving players out
+    "leave-one-out": LeaveOneOut,
+    # Shapley values
+    "permutation-shapley": PermutationShapley,
+    "kernel-shap": KernelShap,
+    # fits and averages over random coalitions
+    "linear-surrogate": LinearSurrogate,
+    "rise": Rise,
+    # by derivatives
+    "gradient": Gradient,
+    "averaged-gradient": AveragedGradient,
+    "path-integral": PathIntegral,
+}
+
+__all__ = [
+    "TABLE",
+    "AveragedGradient",
+    "Estimator",
+    "Gradient",
+    "KernelShap",
+    "LeaveOneOut",
+    "LinearSurrogate",
+]
+__all__ += [
+    "PathIntegral",
+    "PermutationShapley",
+    "Quadrature",
+    "Rise",
+    "StandardError",
+    "TopK",
+    "Until",
+    "from_function",
+]

@@ -1,0 +1,135 @@
+"""The linear model that best predicts the value of random coalitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from ..attribution import Attribution
+from ..games.base import Game, Need
+from ..types import Axiom, BadRequest, Cost
+from ._designs import bernoulli
+from ._moments import FIRST, Until, ceiling_note
+from ._options import counts, number, precision
+from ._regress import ordinary
+
+MOST_PLAYERS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearSurrogate:
+    """Slope of each player in the least-squares fit of the value on who is present.
+
+        scores = argmin_w,b E_S [ v(S) - b - sum_{i in S} w_i ]^2,   S ~ each player present with
+        probability `keep`
+
+    Estimates E[ v(S and i) - v(S without i) ], the Banzhaf value where keep = 1/2. The same fit is
+    called datamodel on training rows, COAR on components, ContextCite on sources. Errors are HC3;
+    with `l1` there are none.
+    """
+
+    samples: int = 1024  # evaluations (with `until`: at most)
+    keep: float = 0.5  # how likely each player is present
+    # weight of sum |w| in the fit (Lasso, mean squared error / 2 + l1 * sum |w|): few non-zero
+    # scores
+    l1: float = 0.0
+    until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
+
+    needs: ClassVar[Need] = "hard"
+    axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.ADDITIVE, Axiom.LINEARITY})
+    cites: ClassVar[tuple[str, ...]] = ("ribeiro2016", "ilyas2022", "cohenwang2024")
+    own_draws: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        counts(self.samples, "LinearSurrogate", "samples")
+        number(self.keep, "LinearSurrogate", "keep")
+        number(self.l1, "LinearSurrogate", "l1")
+        precision(self.until, "LinearSurrogate", "until")
+        if not 0 < self.keep < 1 or self.l1 < 0:
+            raise BadRequest(f"{self}: keep lies between 0 and 1, and l1 is not negative")
+
+    def cost(self, n: int) -> Cost:
+        """`samples` evaluations; the ends are not asked."""
+        if n > MOST_PLAYERS:
+            raise BadRequest(
+                f"LinearSurrogate solves an n x n system, too large for {n:,} players; coarsen "
+                "them with players.merge(...)"
+            )
+        if self.l1 == 0 and self.samples < n + 2:
+            raise BadRequest(
+                f"LinearSurrogate(samples={self.samples}) cannot determine {n} slopes; the minimum "
+                f"is {n + 2} (or l1 > 0)"
+            )
+        return Cost(evaluations=self.samples)
+
+    def __call__(self, game: Game, rng: Generator) -> Attribution:
+        n = game.players.n
+        gates, parts = torch.zeros(0, n, dtype=torch.bool), []
+        scores = values = torch.zeros(0)
+        error: Tensor | None = None
+        fit: tuple[Tensor, Tensor | None] | None = None
+        stopped = False
+        for rows in self._looks(n):
+            fresh = bernoulli(rows - len(gates), n, self.keep, rng)
+            gates = torch.cat([gates, fresh])
+            parts.append(game.value(fresh).double())
+            values = torch.cat(parts)
+            fit = self._fit(gates, values.reshape(len(gates), -1))
+            if fit is None:  # these coalitions do not determine the slopes; the next ones may
+                continue
+            scores, error = fit
+            stopped = self.until is not None and error is not None and self.until(scores, error)
+            if stopped:
+                break
+        if fit is None:
+            raise BadRequest(
+                f"LinearSurrogate(samples={self.samples}): the coalitions drawn cannot tell {n} "
+                f"players apart; ask for more samples, at least {4 * n}, or l1 > 0"
+            )
+        shape = (*values.shape[1:], n)
+        return Attribution.of(
+            game,
+            scores.reshape(shape),
+            error=None if error is None else error.reshape(shape),
+            freedom=max(len(gates) - n - 1, 1),
+            error_note=self._reason(error),
+            notes=ceiling_note(self.until, stopped, f"{self.samples} samples", error),
+        )
+
+    def _reason(self, error: Tensor | None) -> str:
+        if error is not None:
+            return ""
+        shrunk = "the Lasso shrinks: its standard error is not known"
+        return shrunk if self.l1 else "too few samples for errors; ask for more"
+
+    def _looks(self, n: int) -> list[int]:
+        if self.until is None:
+            return [self.samples]
+        looks = [min(self.samples, 2 * n + FIRST)]
+        while looks[-1] < self.samples:
+            looks.append(min(self.samples, looks[-1] + looks[-1] // 2))
+        return looks
+
+    def _fit(self, gates: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None] | None:
+        if self.l1 > 0:
+            return _lasso(gates, values, self.l1), None
+        return ordinary(gates.double(), values)
+
+
+def _lasso(gates: Tensor, values: Tensor, penalty: float) -> Tensor:
+    try:
+        from sklearn.linear_model import Lasso
+    except ImportError as missing:
+        raise BadRequest(
+            "LinearSurrogate(l1=...) needs scikit-learn: pip install 'apportion[zoo]'"
+        ) from missing
+    x = gates.double().numpy()
+    # it goes through the slopes in order, but without random_state it reads numpy's global one
+    slopes = [
+        Lasso(alpha=penalty, max_iter=10_000, random_state=0).fit(x, column.numpy()).coef_
+        for column in values.T
+    ]
+    return torch.stack([torch.as_tensor(s) for s in slopes])

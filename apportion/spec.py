@@ -1,0 +1,95 @@
+"""Methods as text: "kernel-shap:samples=512,until=topk(5)" <-> KernelShap(samples=512,
+until=TopK(5)).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import MISSING, Field, fields
+from enum import Enum
+from typing import Any
+
+from .estimators import TABLE, Estimator, Quadrature, StandardError, TopK
+from .types import BadRequest
+
+
+def parse(text: str) -> Estimator:
+    """The estimator a text means; unknown names and options are refused with the nearest ones."""
+    name, _, rest = text.strip().partition(":")
+    if name not in TABLE:
+        near = difflib.get_close_matches(name, TABLE, n=3, cutoff=0.3) or list(TABLE)
+        raise BadRequest(
+            f"no estimator is called {name!r}; the nearest are {', '.join(near)}. List all with: "
+            "apportion methods"
+        )
+    cls: Any = TABLE[name]
+    known = {f.name: f for f in fields(cls)}
+    options = {}
+    for item in re.findall(r"[^,(]+(?:\([^)]*\))?", rest):
+        key, given, value = item.partition("=")
+        if not given or key.strip() not in known:
+            raise BadRequest(
+                f"{name} has no option {key.strip()!r}; its options are {', '.join(known)}, "
+                "written name=value"
+            )
+        options[key.strip()] = _read(value.strip(), known[key.strip()], name)
+    return cls(**options)
+
+
+def spell(estimator: Estimator) -> str:
+    """The text that `parse` turns into an equal estimator; options at their defaults are left
+    out.
+    """
+    name = next((name for name, cls in TABLE.items() if type(estimator) is cls), None)
+    if name is None:
+        raise BadRequest(
+            f"{type(estimator).__name__} is not in the table of estimators, so it has no spelling"
+        )
+    cls: Any = TABLE[name]
+    default = {f.name: f.default for f in fields(cls)}
+    changed = [(k, v) for k, v in vars(estimator).items() if v != default[k]]
+    return (
+        name
+        + (":" if changed else "")
+        + ",".join(f"{key}={_write(value)}" for key, value in changed)
+    )
+
+
+def _read(text: str, field: Field[Any], name: str) -> Any:
+    """A value in the type of the option's default, or a stopping rule."""
+    default = None if field.default is MISSING else field.default
+    rule = re.fullmatch(r"(\w+)\(([^)]*)\)", text)
+    try:
+        if rule:
+            if rule[1] == "topk":
+                return TopK(int(rule[2]))
+            return {"se": StandardError}[rule[1]](float(rule[2]))
+        if text == "none":
+            return None
+        if isinstance(default, bool):
+            return {"true": True, "false": False}[text]
+        if isinstance(default, Enum):
+            return Quadrature(text)
+        return int(text) if isinstance(default, int) else float(text)
+    except (KeyError, ValueError) as failure:
+        if isinstance(failure, BadRequest):
+            raise
+        raise BadRequest(
+            f"{name}: {field.name}={text} cannot be read; write it like "
+            f"{field.name}={_write(default)}"
+        ) from failure
+
+
+def _write(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, StandardError):
+        return f"se({value.at_most!r})"
+    if isinstance(value, TopK):
+        return f"topk({value.k})"
+    return repr(value)
