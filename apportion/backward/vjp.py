@@ -1,0 +1,55 @@
+"""Three ways to bend a derivative without touching a value. All rules are made of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _Bent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, surrogate: Tensor, value: Tensor) -> Tensor:
+        # a copy: autograd forbids writing into a view made here, and models write in place
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor | float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] * ctx.factor, None
+
+
+class _Positive(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0].clamp(min=0)
+
+
+def bent(surrogate: Tensor, value: Tensor) -> Tensor:
+    """The given value, bit for bit, with the surrogate's derivative."""
+    return _Bent.apply(surrogate, value.detach())
+
+
+def scaled(x: Tensor, factor: Tensor | float) -> Tensor:
+    """X itself; its gradient is multiplied by `factor` on the way back."""
+    return _Scaled.apply(x, factor)
+
+
+def positive(x: Tensor) -> Tensor:
+    """X itself; negative gradients stop here."""
+    return _Positive.apply(x)
