@@ -1,0 +1,183 @@
+"""The answer to `why`: credit on every axis that was asked, and whether to believe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from .attribution import Attribution, drawing, pack, unpack
+from .evaluate import Curve, Score
+from .files import read, write
+from .records import Records
+from .trust import Check, Trust
+from .types import BadRequest, Cost
+from .wording import decimals, listed, percent, plural, quoted, signed
+
+NAMED = 3  # players an answer names
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model said, and how it was asked about."""
+
+    target: int
+    label: str
+    probability: float | None
+    others: tuple[tuple[str, float], ...] = ()  # the next most likely labels, with probabilities
+    foil: int | None = None  # what the target is held against; None = all others
+    rather: str = ""  # its label
+    chances: bool = False  # whether the model returns probabilities rather than logits
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part of the answer cost."""
+
+    name: str
+    forwards: float
+    backwards: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Why a model did something: features, components, and the verdict on both."""
+
+    question: str
+    kind: str  # image, text, table, function
+    features: Attribution
+    trust: Trust  # of the features
+    components: Attribution | None = None
+    component_trust: Trust | None = None
+    examples: Attribution | None = None
+    prediction: Prediction | None = None
+    value: str = ""  # what is explained, in words
+    absent: str = "replaced"  # what absence means, in a word or two: blurred, ...
+    absent_component: str = "replaced"
+    absent_picture: Tensor | None = None  # the input with every player absent, uint8 picture
+    others: Mapping[str, Attribution] = field(default_factory=dict)  # finer or other credit, shown
+    other_checks: Mapping[str, Check] = field(default_factory=dict)  # by the same names
+    parts: tuple[Part, ...] = ()
+    left_out: tuple[str, ...] = ()  # what was not asked, and why
+    code: str = ""  # asks the same question again
+    budget: float = 0.0  # seconds
+    model: str = ""
+
+    @property
+    def answer(self) -> str:
+        """The answer in one sentence, hedged as far as the verdict demands; none without
+        support.
+        """
+        if self.trust.verdict == "not supported":
+            return f"No answer can be given: {_lower(self.trust.reason)}"
+        sentence = _leaders(self.features)
+        if self.trust.verdict == "weak":
+            return f"If absent means {self.absent}, {sentence}."
+        text = sentence[0].upper() + sentence[1:]
+        inner = self._inner()
+        return f"{text}{'; ' + inner if inner else ''}."
+
+    def _inner(self) -> str:
+        credit, trust = self.components, self.component_trust
+        if credit is None or trust is None or trust.verdict == "not supported":
+            return ""
+        first = credit.top(1)[0]
+        unit = credit.provenance.game.unit if credit.provenance.game is not None else ""
+        places = decimals(abs(first.score))
+        return f"inside the model, {first.name} counts most ({signed(first.score, places)} {unit})"
+
+    def report(self, path: str | Path) -> Path:
+        """Writes one self-contained HTML file, without scripts from elsewhere or network
+        access.
+        """
+        return Path(drawing("report")([self], path))
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a folder of json and safetensors; `ap.load(path)` reads it."""
+        facts, tensors = RECORDS.pack(self)
+        return write(path, "explanation", facts, tensors)
+
+    def _repr_html_(self) -> str:
+        return str(drawing("explanation")(self))
+
+    def __str__(self) -> str:
+        lines = [self.question, "", f"  {self.answer}", "", str(self.trust)]
+        for title, credit in (("features", self.features), ("components", self.components)):
+            if credit is not None:
+                lines += ["", f"{title}: {credit}"]
+        if self.component_trust is not None:
+            trust = self.component_trust
+            lines.append(f"  verdict: {trust.verdict}. {trust.reason}")
+        return "\n".join([*lines, "", *(f"not asked: {note}" for note in self.left_out)])
+
+
+def _leaders(credit: Attribution) -> str:
+    """Who counts most, in words: only credits whose interval clears zero are named."""
+    n, kind = credit.players.n, credit.players.kinds[0]
+    fell = credit.none is not None and credit.full is not None and credit.full < credit.none
+    way = -1.0 if fell else 1.0  # where the value fell, those count who pulled it down
+    ranked = sorted(credit.top(n), key=lambda c: way * c.score, reverse=True)
+    clear = [c for c in ranked if way * c.score > credit.reach * (c.error or 0.0)]
+    if not clear:
+        return f"no single {kind} speaks clearly for it"
+    leaders = clear[:NAMED]
+    names = listed([_named(credit, c.name, kind) for c in leaders])
+    game = credit.provenance.game
+    unit = game.unit if game is not None else "units"
+    sum_ = sum(c.score for c in leaders)
+    amount = f"{signed(sum_, decimals(abs(sum_)))} {unit}"
+    if credit.none is None or credit.full is None:
+        return f"chiefly {names} ({amount})"
+    total = float(credit.full) - float(credit.none)
+    whole = signed(total, decimals(abs(total)))
+    if total == 0 or len(leaders) == 1:
+        return f"chiefly {names} ({amount} of {whole} in all)"
+    if way * sum_ > way * total:
+        rest = f"more than the whole, {whole}, because others speak against it"
+        return f"chiefly {names}, together {amount}: {rest}"
+    who = f"{len(leaders)} of {n} {plural(kind)}"
+    of = f"{whole} {unit}" if fell else "the evidence"
+    return f"chiefly {names}: {who} carry {percent(sum_ / total)} of {of}"
+
+
+def _named(credit: Attribution, name: str, kind: str) -> str:
+    """A player as a sentence names it: words quoted, cells of a picture with their place."""
+    if kind in ("token", "word"):
+        return quoted(name)
+    shape = credit.players.geometry.get(kind)
+    if shape is None or shape.view != "image" or shape.grid is None or len(shape.grid) != 2:
+        return name
+    row, column = divmod(credit.players.names.index(name), shape.grid[1])
+    upright = ("upper", "middle", "lower")[3 * row // shape.grid[0]]
+    across = ("left", "centre", "right")[3 * column // shape.grid[1]]
+    place = "centre" if (upright, across) == ("middle", "centre") else f"{upright} {across}"
+    return f"{name} ({place})"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+RECORDS = Records(
+    (Explanation, Prediction, Part, Trust, Check, Score, Curve, Cost), {Attribution: (pack, unpack)}
+)
+
+
+def load(path: str | Path) -> Attribution | Explanation:
+    """Reads what `credit.save(path)` or `why.save(path)` wrote. Nothing in the files is run."""
+    folder = Path(path)
+    if (folder / "explanation.json").exists():
+        return RECORDS.unpack(*read(folder, "explanation"))
+    if (folder / "attribution.json").exists():
+        facts, tensors = read(folder, "attribution")
+        try:
+            return unpack(facts, tensors)
+        except (KeyError, TypeError, AttributeError) as failure:
+            raise BadRequest(f"the saved credit cannot be read: {failure!r}") from failure
+    raise BadRequest(
+        f"{folder} holds neither attribution.json nor explanation.json; give a folder that save() "
+        "wrote"
+    )
