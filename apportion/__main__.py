@@ -1,0 +1,5 @@
+"""`python -m apportion`."""
+
+from .cli import main
+
+main()
