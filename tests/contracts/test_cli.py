@@ -1,0 +1,129 @@
+"""The command line: one line per refusal, exit codes, examples that exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from apportion.cli import app
+
+COMMANDS = ("why", "methods", "doctor", "report", "demo")
+
+
+def run(*words: str):
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_that_uses_the_command(command: str) -> None:
+    done = run(command, "--help")
+    assert done.exit_code == 0
+    assert f"apportion {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("why", "zoo:lenet"), "the zoo has no 'lenet'"),
+        (("why", "zoo:digts"), "Did you mean 'digits'"),
+        (("why", "lenet"), "zoo:NAME, hf:PATH or py:MODULE:FACTORY"),
+        (("why", "py:json"), "py:MODULE:FACTORY"),
+        (("why", "py:json:loadz"), "has no 'loadz'"),
+        (("why", "py:no_such_module_at_all:f"), "cannot import"),
+        (("why", "hf:/no/such/folder"), "cannot load"),
+        (("why", "zoo:digits", "no-such-picture.png"), "cannot read no-such-picture.png"),
+        (("why", "zoo:digits", "sample:horse"), "no sample 'horse'"),
+        (("why", "zoo:breast-cancer", "1,2,3"), "3 values"),
+        (("why", "zoo:breast-cancer", "one,two"), "no row of numbers"),
+        (("why", "zoo:digits", "--target", "12"), "out of range"),
+        (("why", "zoo:digits", "--out", "/proc/nowhere/why.html"), "cannot write"),
+        (("methods", "--needs", "magic"), "hard, soft, gradient"),
+        (("doctor", "zoo:digits", "--rules", "magic"), "cp-lrp"),
+        (("report", "/no/such/folder"), "holds neither"),
+    ],
+)
+def test_refusals_are_one_line_with_exit_code_two(words: tuple, message: str, tmp_path) -> None:
+    done = run(*words)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def test_misspelt_options_are_refused_with_the_right_one() -> None:
+    done = run("why", "zoo:digits", "--budgt", "3")
+    assert done.exit_code == 2
+    assert "--budget" in done.output
+
+
+def test_a_picture_that_is_none_is_refused(tmp_path) -> None:
+    fake = tmp_path / "cat.png"
+    fake.write_text("not a picture")
+    done = run("why", "zoo:digits", str(fake))
+    assert done.exit_code == 2
+    assert "as a picture" in done.output
+
+
+def test_why_prints_the_answer_writes_the_report_and_saves(tmp_path) -> None:
+    page, folder = tmp_path / "deep" / "why.html", tmp_path / "answer"
+    done = run("why", "zoo:digits", "--budget", "3", "--out", str(page), "--save", str(folder))
+    assert done.exit_code == 0, done.output
+    assert "Why does digits CNN call this picture" in done.output
+    assert re.search(r"(supported|weak|not supported) \(uncalibrated\), decided by", done.output)
+    assert page.stat().st_size > 10_000
+    again = tmp_path / "again.html"
+    assert run("report", str(folder), "--out", str(again)).exit_code == 0
+    assert again.read_text() == page.read_text()
+
+
+def test_a_factory_of_the_users_own(tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np, torch\n"
+        "from apportion import Subject\n"
+        "def make():\n"
+        "    f = lambda rows: np.stack([rows[:, 0], -rows[:, 1]], -1)\n"
+        "    return Subject(f, 'function', background=torch.zeros(3, 2), labels=('up', 'down'))\n"
+        "def wrong():\n"
+        "    return 7\n"
+    )
+    words = [sys.executable, "-m", "apportion", "why", "py:mine:make", "1,2", "--budget", "2"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "up" in done.stdout
+    words[4] = "py:mine:wrong"
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "returned a int" in done.stderr
+
+
+def test_interruption_exits_with_130(monkeypatch) -> None:
+    from apportion import cli
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "ask", interrupted)
+    done = run("why", "zoo:digits")
+    assert done.exit_code == 130
+    assert "interrupted" in done.output
+
+
+def test_methods_lists_every_row_and_filters() -> None:
+    from apportion.estimators import TABLE
+
+    everything = run("methods").stdout
+    assert all(name in everything for name in TABLE)
+    some = run("methods", "--needs", "gradient").stdout
+    assert "path-integral" in some
+    assert "kernel-shap" not in some
+
+
+def test_doctor_says_what_can_be_asked_and_what_has_no_rule() -> None:
+    done = run("doctor", "zoo:digits", "--rules", "guided")
+    assert done.exit_code == 0
+    assert "without a rule" in done.stdout
+    assert "conv2d" in done.stdout
+    assert "every operation" in run("doctor", "zoo:digits").stdout

@@ -1,0 +1,73 @@
+"""Pages are generated from the tables, their code runs, and so do the gallery scripts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import apportion as ap
+from apportion.games import toy
+from tests.small import close, normal
+
+DOCS = Path(__file__).parents[2] / "docs"
+GALLERY = sorted((DOCS / "gallery").glob("*.py"))
+
+
+def run(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *words], capture_output=True, text=True, check=False
+    )
+
+
+def blocks(page: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    done = run(str(DOCS / "build.py"), "--check")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", GALLERY, ids=lambda p: p.stem)
+def test_gallery_script_runs(script: Path) -> None:
+    done = run(str(script), "--fast")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_estimator_of_the_extension_page_works_as_it_claims(monkeypatch) -> None:
+    module = ModuleType("extension")
+    monkeypatch.setitem(sys.modules, "extension", module)  # dataclasses look their module up
+    scope = vars(module)
+    exec(blocks("extend.md")[0], scope)
+    weights = normal(5)
+    credit = ap.attribute(toy.additive(weights), scope["AddOneIn"]())
+    close(credit.scores, weights)
+    game = toy.moebius(5, 3, torch.Generator().manual_seed(0))
+    alone = ap.attribute(game, scope["AddOneIn"]())
+    single = torch.eye(5, dtype=torch.bool)
+    close(alone.scores, game.value(single) - alone.none)
+
+
+def test_the_other_examples_of_the_extension_page_run() -> None:
+    players, rules = blocks("extend.md")[1:]
+    scope: dict = {}
+    exec(players, scope)
+    assert scope["halves"](normal(1, 6)).n == 2
+    exec(rules, scope)
+    assert "mine" in scope["mine"].name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [2, 3])
+def test_the_examples_of_the_first_page_run(block: int) -> None:
+    scope: dict = {}
+    exec(blocks("start.md")[block], scope)
+    assert scope["credit"].scores.isfinite().all()
