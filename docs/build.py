@@ -1,0 +1,165 @@
+"""Writes docs/methods/*.md from the tables, so that pages cannot drift from the code.
+
+python docs/build.py            write
+python docs/build.py --check    fail if a page is out of date
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from apportion import backward, citations, estimators, evaluate, players, removals, values, zoo
+
+FOLDER = Path(__file__).parent / "methods"
+PLAYERS = 49  # that the costs are quoted for
+
+
+def described(thing: Any) -> str:
+    """A docstring as markdown: indented formulas become code."""
+    text = inspect.getdoc(thing) or ""
+    keys = set(re.findall(r"\[(\w+\d{4})\]", text))
+    for key in keys & set(citations.REFERENCES):
+        text = text.replace(f"[{key}]", f"({citations.REFERENCES[key].authors.split(',')[0]} "
+                                        f"{citations.REFERENCES[key].year})")  # fmt: skip
+    return text
+
+
+def comments(cls: type) -> dict[str, str]:
+    """What is said about each field, at the field: on its line, or on the lines above."""
+    said: dict[str, str] = {}
+    above: list[str] = []
+    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(cls)).readline):
+        if token.type == tokenize.COMMENT:
+            text = token.string.lstrip("# ")
+            field = re.match(r"\s+(\w+)\s*:", token.line)
+            if field:
+                said[field[1]] = text
+            else:
+                above.append(text)
+        elif token.type == tokenize.NAME and above:
+            said.setdefault(token.string, " ".join(above))
+            above = []
+    return said
+
+
+def options(cls: Any) -> list[str]:
+    """One line per option: name, default, meaning."""
+    said = comments(cls)
+    lines = []
+    for f in fields(cls):
+        default = "required" if f.default is MISSING else f"default `{f.default}`"
+        lines.append(f"- `{f.name}` ({default}): {said.get(f.name, '')}".rstrip(": "))
+    return lines
+
+
+def estimator_page() -> str:
+    head = (
+        "# Estimators\n\nHow credit is computed from the values of coalitions. Each runs on every "
+        "game that offers what it needs.\n"
+    )
+    parts = [head]
+    for name, cls in estimators.TABLE.items():
+        promises = ", ".join(sorted(axiom.value for axiom in cls.axioms)) or "nothing"
+        cost = cls().cost(PLAYERS)
+        parts += [
+            f"## {name}\n",
+            f"`ap.{cls.__name__}` · needs {cls.needs} · {cost} for {PLAYERS} players at its "
+            f"defaults · promises: {promises}\n",
+            described(cls) + "\n",
+            *options(cls),
+            "",
+            *[f"> {citations.REFERENCES[key]}" for key in cls.cites],
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def rules_page() -> str:
+    parts = [
+        "# Backward rules\n\nTables that bend gradients, for `game.under(rules)`: the same values, "
+        "another derivative. [Patents](../choose.md#patents) may cover some of them.\n"
+    ]
+    for name, rules in backward.TABLE.items():
+        known = sorted({operation.__name__ for operation in rules.functions})
+        claim = (
+            "Conserves: on values linear in the logits, and without biases, credit sums to the "
+            "value."
+            if rules.conserves
+            else "Does not claim to conserve."
+        )
+        parts += [f"## {name}\n", f"`{rules.name}`. {claim}\n", "Knows: " + ", ".join(known) + "\n"]
+        parts += [*[f"> {citations.REFERENCES[key]}" for key in rules.cites], ""]
+    return "\n".join(parts)
+
+
+def plain_page(title: str, intro: str, table: Mapping[str, Any], prefix: str) -> str:
+    """A page of functions or dataclasses: signature and description."""
+    parts = [f"# {title}\n\n{intro}\n"]
+    for name, thing in table.items():
+        called = thing.__name__
+        signature = re.sub(r" = Cost\(.*?\)", "", str(inspect.signature(thing)))
+        signature = re.sub(r"'", "", signature)
+        parts += [f"## {name}\n", f"```text\n{prefix}{called}{signature}\n```\n"]
+        parts += [described(thing) + "\n"]
+    return "\n".join(parts)
+
+
+def zoo_page() -> str:
+    parts = ["# Zoo\n\nSmall real models from packages; nothing is downloaded at run time.\n"]
+    for name, load in zoo.TABLE.items():
+        module = inspect.getmodule(load)
+        sample = zoo.samples.SUITS[name]
+        parts += [f"## {name}\n", f"{described(module)}\n", f"{described(load)}\n"]
+        parts += [f"Try it with `sample:{sample}`.\n"]
+    return "\n".join(parts)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "estimators": estimator_page,
+    "rules": rules_page,
+    "players": lambda: plain_page("Players", "Who can be credited.", players.TABLE, "ap.players."),
+    "values": lambda: plain_page("Values", "What is explained.", values.TABLE, "ap.values."),
+    "removals": lambda: plain_page(
+        "Removals",
+        "What absence means: `ap.Blend(reference)` puts the reference where a player is absent; "
+        "`ap.Jitter(removal, sigma)` adds noise.",
+        removals.TABLE,
+        "ap.removals.",
+    ),
+    "metrics": lambda: plain_page(
+        "Metrics",
+        "Is the credit right? Each returns a `Score` with the band where credit without "
+        "information lands.",
+        evaluate.TABLE,
+        "ap.evaluate.",
+    ),
+    "zoo": zoo_page,
+}
+
+
+def main() -> int:
+    FOLDER.mkdir(exist_ok=True)
+    stale = []
+    for name, page in PAGES.items():
+        path, text = FOLDER / f"{name}.md", page().rstrip() + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        sys.stderr.write(f"out of date: {', '.join(stale)}; run python docs/build.py\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
