@@ -51,6 +51,16 @@ def _version(asked: bool) -> bool:
     return asked
 
 
+def _seconds(given: str | float) -> float:
+    """60, 60s and 1m are the same time."""
+    text = str(given).strip().lower()
+    unit = {"s": 1.0, "m": 60.0}.get(text[-1:])
+    try:
+        return float(text[:-1] if unit is not None else text) * (unit or 1.0)
+    except ValueError:
+        raise typer.BadParameter(f"{given!r} is no time; write 60, 60s or 2m") from None
+
+
 @app.callback()
 def options(
     version: Annotated[
@@ -100,7 +110,10 @@ def why(
     save: Annotated[
         Path | None, typer.Option(help="Save the answer to this folder, for ap.load.")
     ] = None,
-    budget: Annotated[float, typer.Option(help="Seconds the answer may take, roughly.")] = 60.0,
+    budget: Annotated[
+        float,
+        typer.Option(parser=_seconds, help="Time the answer may take, roughly: 60, 60s or 2m."),
+    ] = 60.0,
     seed: Annotated[int, typer.Option(help="Same seed and plan, same answer.")] = 0,
 ) -> None:
     """Explain one prediction: features, components, and whether to believe it.
@@ -240,7 +253,9 @@ def demo(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the reports.")] = Path(
         "reports"
     ),
-    budget: Annotated[float, typer.Option(help="Seconds per subject.")] = 60.0,
+    budget: Annotated[
+        float, typer.Option(parser=_seconds, help="Time per subject: 60, 60s or 2m.")
+    ] = 60.0,
 ) -> None:
     """Explain four real subjects: a picture, a sentence, a digit and a table row.
 

@@ -9,10 +9,25 @@ from .explanation import Prediction
 from .games.survey import steady
 from .subject import Prepared, Subject
 from .types import BadRequest
-from .values import Contrast, Logit, Margin, OfProbabilities, Value, class_scores
+from .values import (
+    Contrast,
+    Logit,
+    LogProbability,
+    Loss,
+    Margin,
+    OfProbabilities,
+    Probability,
+    Value,
+    class_scores,
+)
 from .wording import quoted
 
 SUMS_TO_ONE = 1e-3  # how far probabilities may miss it
+PHRASES: dict[type, str] = {  # by value, what is explained of the class or token that it reads
+    Probability: "the probability of {}",
+    LogProbability: "the log-probability of {}",
+    Loss: "the cross-entropy loss of {}",
+}
 LIKELY = 5  # labels of a prediction that are shown
 
 
@@ -87,4 +102,13 @@ def in_words(value: Value, subject: Subject, prediction: Prediction) -> str:
         return f"the log-odds of {label} against {quoted(prediction.rather)}"
     if isinstance(value, Logit) and value.target == prediction.target:
         return f"the logit of {label}" if prediction.probability is not None else "the output"
+    if type(value) in PHRASES and asked_about(value, None) == prediction.target:
+        return PHRASES[type(value)].format(label)
     return str(value)
+
+
+def asked_about(value: Value | None, target: int | str | None) -> int | str | None:
+    """The target of the question: as given, else the class or token that the value reads."""
+    reads = {} if value is None else vars(value)
+    read = reads.get("label", reads.get("target"))  # of a loss, and of the others
+    return read if target is None and isinstance(read, int) else target

@@ -32,7 +32,7 @@ from .evaluate.additive_fidelity import FEWEST as FEWEST_PLAYERS
 from .explanation import Explanation, Part, Prediction
 from .games import ModelGame
 from .games.wrap import Store
-from .prediction import in_words, predicted, question
+from .prediction import asked_about, in_words, predicted, question
 from .progress import say
 from .questions import Setup, components, features, levels
 from .subject import Prepared, Subject, subject_of
@@ -80,7 +80,7 @@ def why(
         raise BadRequest(f"budget={budget}: give a positive number of seconds")
     asked = subject_of(subject, input, overrides)
     given = _one(asked.prepare(input))
-    prediction = predicted(asked, given, target, against)
+    prediction = predicted(asked, given, asked_about(value, target), against)
     value = _value(value, prediction)
     # the components first: what they leave over buys precision for the features
     start = time.perf_counter()
@@ -131,6 +131,12 @@ def _value(given: Value | None, prediction: Prediction) -> Value:
             f"value={given!r} and against= both say what is explained; give one of them"
         )
     if given is not None:
+        reads = asked_about(given, None)
+        if reads is not None and reads != prediction.target:
+            raise BadRequest(
+                f"value={given!r} reads {reads}, target= is {prediction.target} "
+                f"({prediction.label!r}); give one of them"
+            )
         return given
     if prediction.probability is None:
         return Logit(0)

@@ -11,12 +11,14 @@ from ..types import BadRequest
 from .score import Score, band, p_value, seeded, single, undefined
 
 SHUFFLES = 999
+FEWEST_MOVES = 39  # of a grid; fewer leave no 2.5% on either side
 FEWEST = 5  # players; fewer have too few orders for any agreement to be more than chance
 REDRAWN = 200  # redraws of noisy credits for the error of a correlation
 
 
 def rank_agreement(credit: Attribution, other: Attribution, rng: Generator | None = None) -> Score:
-    """Spearman's correlation of two credits of the same players, against shuffled ones.
+    """Spearman's correlation of two credits of the same players, against shuffled ones; where the
+    players fill a picture, against shifted and mirrored ones (see `by_chance`).
 
     1 = the same order, 0 = unrelated. The error tells how far sampling noise of either credit moves
     it: the spread of the correlation when both are redrawn within their standard errors. Costs no
@@ -36,14 +38,14 @@ def rank_agreement(credit: Attribution, other: Attribution, rng: Generator | Non
         return undefined(
             "rank correlation", "one of the credits is the same for every player (or there is one)"
         )
-    random = shuffled(a, b, rng)
+    random = by_chance(a, b, credit.players.grid, rng)
     return Score(
         float(value),
         "rank correlation",
         chance=band(random, sides="both"),
         p_value=p_value(float(value), random),
         best=1.0,
-        random=SHUFFLES,
+        random=len(random),
         error=_redrawn(credit, other, rng),
     )
 
@@ -66,10 +68,36 @@ def spearman(a: Float[Tensor, "item"], b: Float[Tensor, "row item"]) -> Float[Te
     return pearson(ranks(a[None])[0], ranks(b))
 
 
-def shuffled(a: Tensor, b: Tensor, rng: Generator) -> Tensor:
-    """The correlation of `a` with shuffles of `b`, (shuffle)."""
-    order = torch.rand(SHUFFLES, len(b), generator=rng).argsort(-1)
-    return pearson(ranks(a[None])[0], ranks(b[None])[0][order])
+def by_chance(a: Tensor, b: Tensor, grid: tuple[int, ...] | None, rng: Generator) -> Tensor:
+    """The correlation of `a` with `b` as it lands where the two have nothing to do with each other.
+
+    `b` is shuffled; but neighbouring cells of a picture are alike, and two smooth maps correlate by
+    chance more than shuffled ones do. On such a grid `b` keeps its shape and is moved instead:
+    shifted around the edges, mirrored and, where square, turned.
+    """
+    ra, rb = ranks(a[None])[0], ranks(b[None])[0]
+    moves = _moves(grid) if grid is not None and len(grid) == 2 else 0
+    chosen = torch.randperm(max(moves - 1, 0), generator=rng)[:SHUFFLES] + 1  # 0 moves nothing
+    if len(chosen) >= FEWEST_MOVES and grid is not None:
+        orders = (_moved(int(move), grid) for move in chosen)
+    else:
+        orders = (torch.randperm(len(b), generator=rng) for _ in range(SHUFFLES))
+    return torch.cat([pearson(ra, rb[order][None]) for order in orders])
+
+
+def _moves(grid: tuple[int, ...]) -> int:
+    height, width = grid
+    return height * width * (8 if height == width else 4)
+
+
+def _moved(move: int, grid: tuple[int, ...]) -> Tensor:
+    """The cells of a grid after the given move, in row-major order."""
+    height, width = grid
+    turn, place = divmod(move, height * width)
+    cells = torch.arange(height * width).reshape(height, width)
+    cells = cells.T if turn & 4 else cells
+    flips = [axis for axis in (0, 1) if turn >> axis & 1]
+    return cells.flip(flips).roll(divmod(place, width), (0, 1)).flatten()
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from apportion.cli import app
+from apportion.cli import _seconds, app
 
 COMMANDS = ("why", "methods", "doctor", "report", "demo")
 
@@ -79,6 +79,14 @@ def test_why_prints_the_answer_writes_the_report_and_saves(tmp_path) -> None:
     assert again.read_text() == page.read_text()
 
 
+def test_times_are_seconds_or_minutes() -> None:
+    times = ("90", "90s", "1.5m", " 90S ", 90.0)
+    assert {_seconds(given) for given in times} == {90.0}
+    done = run("why", "zoo:digits", "--budget", "soon")
+    assert done.exit_code == 2
+    assert "60, 60s or 2m" in done.output
+
+
 def test_a_factory_of_the_users_own(tmp_path) -> None:
     (tmp_path / "mine.py").write_text(
         "import numpy as np, torch\n"
@@ -89,7 +97,7 @@ def test_a_factory_of_the_users_own(tmp_path) -> None:
         "def wrong():\n"
         "    return 7\n"
     )
-    words = [sys.executable, "-m", "apportion", "why", "py:mine:make", "1,2", "--budget", "2"]
+    words = [sys.executable, "-m", "apportion", "why", "py:mine:make", "1,2", "--budget", "2s"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "up" in done.stdout

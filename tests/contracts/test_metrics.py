@@ -19,7 +19,7 @@ from apportion.evaluate import (
     joint_removal,
     rank_agreement,
 )
-from apportion.evaluate.agreement import spearman
+from apportion.evaluate.agreement import _moved, _moves, by_chance, spearman
 from apportion.evaluate.score import band, p_value
 from apportion.games import Store, toy
 from tests.small import close, normal
@@ -192,6 +192,38 @@ def test_spearman_equals_scipy_with_ties() -> None:
     a = torch.tensor([1.0, 2, 2, 3, 5, 5, 5, -1], dtype=torch.float64)
     b = normal(4, 8).round()
     close(spearman(a, b), torch.tensor([spearmanr(a, row).statistic for row in b]), atol=1e-12)
+
+
+def test_smooth_maps_agree_by_chance_no_more_often_than_said() -> None:
+    rng, outside, pairs = seeded(5), {"moved": 0, "shuffled": 0}, 120
+    kernel = torch.outer(*(torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64),) * 2)[None, None]
+
+    def smooth() -> torch.Tensor:
+        noise = torch.randn(1, 1, 9, 9, generator=rng, dtype=torch.float64)
+        return torch.nn.functional.conv2d(noise, kernel).flatten()
+
+    for _ in range(pairs):
+        a, b = smooth(), smooth()
+        value = float(spearman(a, b[None])[0])
+        for null, grid in (("moved", (7, 7)), ("shuffled", None)):
+            outside[null] += value > band(by_chance(a, b, grid, rng), sides="both")[1]
+    # nominal 2.5%: 3 of 120, and more than 9 in one of a thousand; shuffles promise too much
+    assert outside["moved"] <= 9 < outside["shuffled"]
+
+
+@pytest.mark.parametrize("grid", [(3, 4), (5, 5)])
+def test_moves_of_a_grid_are_different_and_keep_neighbours(grid) -> None:
+    height, width = grid
+    every = [tuple(_moved(m, grid).tolist()) for m in range(_moves(grid))]
+    assert every[0] == tuple(range(height * width))
+    assert len(set(every)) == len(every)
+    for cells in every:
+        assert sorted(cells) == list(range(height * width))
+        laid = torch.tensor(cells).reshape(grid)
+        beside = laid.roll(1, 1).flatten().tolist()
+        for here, there in zip(cells, beside, strict=True):
+            apart = ((here // width - there // width) % height, (here - there) % width)
+            assert apart in {(0, 1), (0, width - 1), (1, 0), (height - 1, 0)}
 
 
 def test_agreement_error_grows_with_the_noise_of_the_credits() -> None:

@@ -160,6 +160,16 @@ def test_why_this_rather_than_that() -> None:
     torch.testing.assert_close(answer.features.full, (logits[0] - logits[2]), check_dtype=False)
 
 
+def test_the_users_value_says_what_the_question_is_about() -> None:
+    said = table(target=1).prediction.target
+    answer = table(value=ap.values.Loss(1), budget=2.0)
+    assert said == answer.prediction.target == 1
+    assert answer.value.startswith("the cross-entropy loss of")
+    assert repr(answer.prediction.label)[1:-1] in answer.question
+    with pytest.raises(ap.BadRequest, match="give one of them"):
+        table(value=ap.values.Loss(1), target=0, budget=2.0)
+
+
 def test_probabilities_are_not_normalised_twice() -> None:
     """A function such as predict_proba: its own probability and its own log-odds."""
 
