@@ -39,6 +39,11 @@ class Subject:
             )
         if self.kind == "text" and self.tokenizer is None:
             raise BadRequest("a text subject needs tokenizer=")
+        if isinstance(self.background, str) and not self.background.strip():
+            raise BadRequest(
+                "background= is an empty text; give a page of ordinary text, or leave it out: an "
+                "absent token then is the zero embedding"
+            )
         if not isinstance(self.model, nn.Module):
             if self.kind != "function":
                 raise BadRequest(
@@ -132,8 +137,10 @@ class Subject:
         return Prepared(given, None, self.tokenizer.decode(given[0].tolist()))
 
     def _prepare_row(self, given: Any) -> Prepared:
+        # a network has float32 weights; a function, such as a forest, sees the numbers as given
+        kind = np.float64 if self.kind == "function" else np.float32
         x = (
-            torch.as_tensor(np.asarray(given, dtype=np.float32))
+            torch.as_tensor(np.asarray(given, dtype=kind))
             if not isinstance(given, Tensor)
             else given
         )
@@ -204,6 +211,8 @@ def _kind_of(input: Any, fields_given: Mapping[str, Any]) -> Kind:
         return "text"
     if isinstance(input, Tensor) and input.is_floating_point() and input.ndim in (1, 2):
         return "table"
+    if "background" in fields_given and np.ndim(input) == 1 and not isinstance(input, str):
+        return "table"  # a list or an array of numbers, beside rows like it
     if isinstance(input, Tensor) and input.is_floating_point():
         return "image"
     got = f"{input.dtype} {tuple(input.shape)}" if isinstance(input, Tensor) else str(type(input))

@@ -76,8 +76,8 @@ def why(
     Speed is measured first; `budget` seconds then decide players, estimators and checks, and what
     was left out is said. Interrupting leaves the model as it was and gives no partial answer.
     """
-    if not budget > 0:
-        raise BadRequest(f"budget={budget}: give a positive number of seconds")
+    if not isinstance(budget, int | float) or not budget > 0:
+        raise BadRequest(f"budget={budget!r}: give a positive number of seconds, such as 60.0")
     asked = subject_of(subject, input, overrides)
     given = _one(asked.prepare(input))
     prediction = predicted(asked, given, asked_about(value, target), against)

@@ -267,6 +267,32 @@ def test_what_cannot_be_asked_is_refused_by_name(options: dict, message: str) ->
         table(**options)
 
 
+@pytest.mark.parametrize("given", [list, np.asarray, tuple])
+def test_numbers_beside_a_background_are_a_row(given) -> None:
+    row = given(normal(6, seed=1).float().tolist())
+    answer = ap.why(mlp().float(), row, background=normal(20, 6, seed=2).float(), budget=2.0)
+    assert answer.kind == "table"
+    assert answer.features.players.n == 6
+
+
+def test_a_function_sees_the_numbers_as_given() -> None:
+    seen = []
+
+    def f(rows: np.ndarray) -> np.ndarray:
+        seen.append(rows)
+        return np.stack([rows[:, 0], -rows[:, 1]], -1)
+
+    subject = ap.Subject(f, "function", background=normal(9, 5).float())
+    ap.why(subject, [16777217.0, 0.1, 2.0, 3.0, 4.0], budget=2.0)
+    assert {rows.dtype for rows in seen} == {np.dtype("float64")}
+    assert seen[0][0, :2].tolist() == [16777217.0, 0.1]
+
+
+def test_an_empty_background_text_is_refused() -> None:
+    with pytest.raises(ap.BadRequest, match="zero embedding"):
+        ap.Subject(decoder(), "text", tokenizer=Speller(), background=" ")
+
+
 def test_a_table_without_background_is_refused() -> None:
     with pytest.raises(ap.BadRequest, match="background="):
         ap.why(mlp().float(), normal(6).float())

@@ -89,6 +89,7 @@ REFUSED = {
     "owned(torch.tensor([0.0, 1.0]))": ["float32", "owner.long()"],
     "owned(torch.tensor([False, True]))": ["bool", "owner.long()"],
     "owned(torch.tensor([], dtype=torch.long))": ["empty", "(0,)"],
+    "ap.why(net, x, budget='60s')": ["budget='60s'", "60.0"],
     "credit[99]": ["credit[99]", "0 to 5", "names"],
     "credit[-99]": ["credit[-99]", "0 to 5"],
     "credit[1.5]": ["credit[1.5]", "names"],
