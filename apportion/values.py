@@ -185,7 +185,7 @@ class Continuation:
         return len(self.tokens) + 1
 
     def __call__(self, output: Any) -> Float[Tensor, "batch"]:
-        logits = _tensor(output, self)
+        logits = output_tensor(output, self)
         count = len(self.tokens)
         if logits.ndim != 3 or logits.shape[1] <= count:
             raise BadRequest(
@@ -249,7 +249,7 @@ class OfProbabilities:
         return f"OfProbabilities(ap.values.{self.value!r})"
 
 
-def _tensor(output: Any, value: object) -> Tensor:
+def output_tensor(output: Any, value: object) -> Tensor:
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
@@ -271,7 +271,7 @@ def _tensor(output: Any, value: object) -> Tensor:
 
 def class_scores(output: Any, value: object) -> Float[Tensor, "batch class"]:
     """The raw scores of every class that a value reads from an output."""
-    logits = _tensor(output, value)
+    logits = output_tensor(output, value)
     if logits.ndim == 3 and not isinstance(output, Tensor):
         logits = logits[:, -1]
     if logits.ndim == 1:

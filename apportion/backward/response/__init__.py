@@ -1,0 +1,22 @@
+"""RESPONSES: what rules are to a network, a response is to retraining. One method per file."""
+
+from .arnoldi import Arnoldi
+from .base import Response
+from .cg import CG
+from .dense import Dense
+from .grad_dot import GradDot
+from .influence import Influence, Solver
+from .lissa import LiSSA
+from .tracin import TracIn
+
+__all__ = [
+    "Arnoldi",
+    "CG",
+    "Dense",
+    "GradDot",
+    "Influence",
+    "LiSSA",
+    "Response",
+    "Solver",
+    "TracIn",
+]
