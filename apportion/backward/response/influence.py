@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
@@ -97,8 +98,6 @@ class Influence:
         rng = Generator().manual_seed(self.seed)
         gradients = [g for _, g in blocks(run.net, run.final, run.recipe.loss, run.recipe.rows)]
         damping = chosen(self.damping, run)
-        from torch import cat
-
-        g = cat(gradients)
+        g = torch.cat(gradients)
         u = self.solver(curvature, g, damping, rng)
         return finite((u * g).sum(-1) / run.recipe.rows.n)
