@@ -31,6 +31,9 @@ class Response(Protocol):
         the value. Averaged over the runs.
         """
 
+    def notes(self, runs: Sequence[TrainingRun]) -> tuple[str, ...]:
+        """What a reader of the report must know: damping, parameters left out, warnings."""
+
     def passes(self, run: TrainingRun) -> float:
         """Backward passes over one training row that the answer takes, for the price."""
 

@@ -27,6 +27,9 @@ class GradDot:
     needs: ClassVar[frozenset[Ingredient]] = frozenset({"final"})
     cites: ClassVar[tuple[str, ...]] = ("charpiat2019",)
 
+    def notes(self, runs: Sequence[TrainingRun]) -> tuple[str, ...]:
+        return ()
+
     def passes(self, run: TrainingRun) -> float:
         return 1
 

@@ -71,6 +71,10 @@ class Influence:
         """Influence and its solver."""
         return self.own_cites + self.solver.cites
 
+    def notes(self, runs: Sequence[TrainingRun]) -> tuple[str, ...]:
+        how = "asked for" if self.damping is not None else "by weight decay + 1 / reach of the run"
+        return (f"damping {chosen(self.damping, runs[0]):.3g}, {how}",)
+
     def passes(self, run: TrainingRun) -> float:
         return self.solver.passes(run) + (len(run.spaced) if self.at == "averaged" else 1)
 

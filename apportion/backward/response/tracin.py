@@ -29,6 +29,9 @@ class TracIn:
     needs: ClassVar[frozenset[Ingredient]] = frozenset({"checkpoints"})
     cites: ClassVar[tuple[str, ...]] = ("pruthi2020",)
 
+    def notes(self, runs: Sequence[TrainingRun]) -> tuple[str, ...]:
+        return ()
+
     def passes(self, run: TrainingRun) -> float:
         return len(run.spaced)
 
