@@ -4,7 +4,7 @@ credit = attribute(game, estimator)          game = players + value + removal (+
 a model
 """
 
-from . import backward, evaluate, games, players, removals, report, values, zoo
+from . import backward, evaluate, games, players, removals, report, training, values, zoo
 from .attribute import attribute, versions
 from .attribution import Attribution, Credit
 from .estimators import (
@@ -22,7 +22,18 @@ from .estimators import (
     from_function,
 )
 from .explanation import Explanation, load
-from .games import FunctionGame, ModelGame, averaged, cached, chunked, continuation, picked, toy
+from .games import (
+    FunctionGame,
+    ImplicitGame,
+    ModelGame,
+    RefitGame,
+    averaged,
+    cached,
+    chunked,
+    continuation,
+    picked,
+    toy,
+)
 from .removals import Blend, Jitter
 from .subject import Subject
 from .taps import Site
@@ -44,6 +55,7 @@ __all__ = [
     "Explanation",
     "FunctionGame",
     "Gradient",
+    "ImplicitGame",
     "Jitter",
     "KernelShap",
     "LeaveOneOut",
@@ -55,6 +67,7 @@ __all__ = [
     "PermutationShapley",
     "Plan",
     "Quadrature",
+    "RefitGame",
     "Rise",
     "Site",
     "StandardError",
@@ -78,6 +91,7 @@ __all__ = [
     "removals",
     "report",
     "toy",
+    "training",
     "values",
     "why",
     "zoo",

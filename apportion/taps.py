@@ -30,6 +30,8 @@ class Site:
     call: int | None = None  # which call of that module, from 0; None = it must run exactly once
 
     def __str__(self) -> str:
+        if self.io == "row":
+            return "loss weights of the training rows"
         words = [f"{self.io}put of {self.path or 'the model'!s}"]
         words += [f"part {self.part!r}"] if self.part is not None else []
         words += [f"call {self.call}"] if self.call is not None else []

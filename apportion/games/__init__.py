@@ -3,7 +3,9 @@
 from . import toy
 from .base import Description, FunctionGame, Game, require
 from .continuation import Continued, continuation
+from .implicit import ImplicitGame
 from .model import ModelGame
+from .refit import RefitGame
 from .wrap import Ledger, Store, Wrapped, averaged, cached, chunked, counted, picked
 
 __all__ = [
@@ -11,8 +13,10 @@ __all__ = [
     "Description",
     "FunctionGame",
     "Game",
+    "ImplicitGame",
     "Ledger",
     "ModelGame",
+    "RefitGame",
     "Store",
     "Wrapped",
     "averaged",

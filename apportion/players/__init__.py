@@ -7,6 +7,7 @@ from .base import same as same
 from .base import spread as spread
 from .image import patches, pixels, superpixels
 from .parts import channels, heads, mlps, neurons
+from .rows import training_rows
 from .table import columns
 from .text import tokens, words
 
@@ -25,6 +26,8 @@ TABLE = {
     "channels": channels,
     "heads": heads,
     "mlps": mlps,
+    # of a training set
+    "training-rows": training_rows,
 }
 
 __all__ = [
@@ -39,4 +42,4 @@ __all__ = [
     "patches",
     "pixels",
 ]
-__all__ += ["plain", "same", "spread", "superpixels", "tokens", "words"]
+__all__ += ["plain", "same", "spread", "superpixels", "tokens", "training_rows", "words"]

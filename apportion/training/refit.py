@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FunctionType
 from typing import Literal
@@ -14,11 +16,12 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import vmap
 
 from ..progress import watched
 from ..types import BadRequest
-from .data import PerExample
+from .data import PerExample, Queries
 from .run import Recipe
 from .stepping import Plan
 
@@ -27,6 +30,20 @@ TOGETHER = 64  # trainings stepped in one batch, and finished before a file is w
 
 Weights = Float[Tensor, "fit row"]
 Key = tuple[bytes, int]
+
+
+@dataclass(frozen=True, eq=False)
+class BlackBox:
+    """A training that is only a function: `fit(weights, seed)` returns the trained model."""
+
+    fit: Callable[[Float[Tensor, "row"], int], nn.Module]
+    rows: int  # how many training rows there are
+    name: str  # tells its kept fits from those of another function: change it when data changes
+
+    @cached_property
+    def net(self) -> Net:
+        """The model as a function of its parameters; found by one training on all rows."""
+        return Net(self.fit(torch.ones(self.rows), 0).eval())
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +58,7 @@ class Refits:
     on after the last one.
     """
 
-    recipe: Recipe
+    recipe: Recipe | BlackBox
     semantics: Semantics = "left out"
     folder: Path | None = None
     known: dict[Key, Tensor] = field(default_factory=dict)
@@ -58,15 +75,18 @@ class Refits:
     @property
     def digest(self) -> str:
         """Tells fits of this recipe from those of another: data, start, order, optimiser."""
+        if isinstance(self.recipe, BlackBox):
+            facts = f"{self.semantics} {self.recipe.rows} {self.recipe.name}"
+            return hashlib.sha256(facts.encode()).hexdigest()
         first = self.recipe.begin(0)
         told = hashlib.sha256(self.recipe.rows.digest.encode())
         told.update(self.recipe.net.flat(first).detach().cpu().double().numpy().tobytes())
-        facts = (
+        told_of = (
             self.semantics, repr(self.recipe.optimiser), repr(self.recipe.schedule),
             _told(self.recipe.loss), self.recipe.epochs, self.recipe.batch,
             self.recipe.start is None, repr(self.recipe.net.module),
         )  # fmt: skip
-        told.update(repr(facts).encode())
+        told.update(repr(told_of).encode())
         return told.hexdigest()
 
     def params(self, weights: Weights, seeds: Tensor) -> Float[Tensor, "fit p"]:
@@ -84,8 +104,21 @@ class Refits:
                     tick(len(part))
         return torch.stack([self.known[key] for key in keys])
 
+    def values(self, weights: Weights, seeds: Tensor, queries: Queries) -> Float[Tensor, "fit query"]:
+        """The queries' values under each trained model."""
+        net = self.recipe.net
+
+        def one(vector: Tensor) -> Tensor:
+            return queries.measure(net(net.named(vector), queries.input), queries.labels)
+
+        with torch.no_grad():
+            return vmap(one, chunk_size=TOGETHER)(self.params(weights, seeds))
+
     def _fit(self, weights: Weights, seeds: Tensor) -> Float[Tensor, "fit p"]:
         recipe = self.recipe
+        if isinstance(recipe, BlackBox):
+            ends = [recipe.fit(w, int(s)) for w, s in zip(weights, seeds, strict=True)]
+            return torch.stack([recipe.net.flat(Net(end).own) for end in ends])
         begun = {int(s): recipe.begin(int(s)) for s in seeds.unique()}
         starts = {k: torch.stack([begun[int(s)][k] for s in seeds]) for k in recipe.net.names}
         plan = plan_of(recipe, weights, seeds, self.semantics)

@@ -1,0 +1,117 @@
+"""Training rows as players: what a coalition is worth is told by training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..players import Players
+from ..players.base import spread
+from ..players.rows import ROW, training_rows
+from ..training.data import Queries
+from ..training.refit import BlackBox, Refits, Semantics
+from ..training.run import TrainingRun
+from ..types import BadRequest, Work
+from .base import Description, Domain, admit, checked, no_gradient
+
+HOW = {
+    "left out": "left out: trained anew without the row, batches drawn anew from the rest",
+    "reweighted": "reweighted: same start, order and denominators, the row's loss weighted",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class RefitGame:
+    """The value of queries after training on the rows that are present. Gates are loss weights.
+
+        v(g) = value of the model trained with row i weighted by g_i
+
+    Every evaluation is a training; draws are training seeds, so averaging over them takes the luck
+    of start and order out. Trainings are stepped together in batches and kept: asking again, also
+    about other queries, or after an interruption with `folder`, trains only what is missing.
+    """
+
+    run: TrainingRun | BlackBox  # whose training is repeated
+    queries: Queries  # one query: a number per coalition; several: an axis of queries
+    players: Players = None  # type: ignore[assignment]  # rows or groups of them; None = every row
+    seeds: Sequence[int] = (0, 1)
+    semantics: Semantics = "left out"
+    folder: str | Path | None = None  # where finished trainings are kept; None = in memory
+    refits: Refits = field(init=False)
+
+    domain: Domain = field(default="weight", init=False)
+    price: Work = field(default=Work(0, 0, 1), init=False)
+    grad_price: Work | None = field(default=None, init=False)
+    exact: bool = field(default=True, init=False)
+    batch_key: object | None = field(default=None, init=False)
+    setup: Work = field(default=Work(0), init=False)
+
+    def __post_init__(self) -> None:
+        recipe = self.run if isinstance(self.run, BlackBox) else self.run.recipe
+        rows = recipe.rows if isinstance(recipe, BlackBox) else recipe.rows.n
+        if self.players is None:
+            object.__setattr__(self, "players", training_rows(rows))
+        if set(self.players.owner) != {ROW} or len(self.players.owner[ROW]) != rows:
+            raise BadRequest(
+                f"RefitGame(players=...) needs owners of the {rows} training rows; make them: "
+                f"players.training_rows({rows}, groups=...)"
+            )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise BadRequest(
+                f"RefitGame(seeds={tuple(self.seeds)}): at least one training seed is needed, and "
+                "each only once"
+            )
+        if self.semantics == "reweighted" and not isinstance(self.run, BlackBox):
+            if self.run.recipe.batches(self.run.seed).steps != self.run.steps:
+                raise BadRequest(
+                    "semantics='reweighted' repeats the recipe's order of rows, but this run was "
+                    "recorded in an order of its own; use TrainingRun.replay(weights)"
+                )
+        folder = None if self.folder is None else Path(self.folder)
+        object.__setattr__(self, "refits", Refits(recipe, self.semantics, folder))
+
+    @property
+    def draws(self) -> int | None:
+        """Training seeds."""
+        return len(self.seeds)
+
+    @property
+    def seconds_each(self) -> float | None:
+        """What one training took when it was recorded; several are stepped together and take
+        less.
+        """
+        return None if isinstance(self.run, BlackBox) else self.run.seconds
+
+    def value(self, gates: Tensor, draw: Tensor | None = None) -> Tensor:
+        state = admit(self, gates, draw)
+        weights = spread(gates.float(), self.players.owner[ROW])
+        self._admit_nobody(weights)
+        seeds = torch.tensor(self.seeds)[state]
+        values = self.refits.values(weights, seeds, self.queries)
+        return checked(values[:, 0] if self.queries.n == 1 else values, gates, "the value")
+
+    def _admit_nobody(self, weights: Tensor) -> None:
+        nobody = ~(weights > 0).any(-1)
+        if bool(nobody.any()) and isinstance(self.run, BlackBox):
+            raise BadRequest(
+                "a coalition of no training row was asked of a black box; own some rows by no "
+                "player (-1), or use an estimator that keeps half of them: "
+                "LinearSurrogate(keep=0.5)"
+            )
+
+    def grad(self, gates: Tensor, draw: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        raise no_gradient(self)
+
+    def describe(self) -> Description:
+        seeds = f"{len(self.seeds)} training seed{'s' if len(self.seeds) > 1 else ''}"
+        return Description(
+            str(self.players),
+            self.queries.measure.name,
+            self.queries.measure.unit,
+            f"{HOW[self.semantics]} ({seeds})",
+            type(self.refits.recipe.net.module).__name__,
+        )
