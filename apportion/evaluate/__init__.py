@@ -4,8 +4,16 @@
 
 from .additive_fidelity import additive_fidelity
 from .agreement import rank_agreement
+from .brittleness import brittleness
 from .curves import deletion, insertion, insertion_minus_deletion
+from .datamodeling import (
+    leave_one_out_correlation,
+    linear_datamodeling_score,
+    per_query,
+    seed_agreement,
+)
 from .joint_removal import joint_removal
+from .mislabelled import mislabel_detection
 from .score import LEVEL, Curve, Score
 
 TABLE = {
@@ -16,6 +24,10 @@ TABLE = {
     # sets
     "joint-removal": joint_removal,
     "additive-fidelity": additive_fidelity,
+    # of training rows
+    "linear-datamodeling-score": linear_datamodeling_score,
+    "leave-one-out-correlation": leave_one_out_correlation,
+    "brittleness": brittleness,
 }
 
 __all__ = [
@@ -24,9 +36,15 @@ __all__ = [
     "Curve",
     "Score",
     "additive_fidelity",
+    "brittleness",
     "deletion",
     "insertion",
     "insertion_minus_deletion",
     "joint_removal",
+    "leave_one_out_correlation",
+    "linear_datamodeling_score",
+    "mislabel_detection",
+    "per_query",
     "rank_agreement",
+    "seed_agreement",
 ]

@@ -39,6 +39,7 @@ class Score:
     best: float | None = None  # the largest possible value, where it is known
     random: int = 0  # how many random credits the band rests on
     error: float | None = None  # standard error of the value itself
+    interval: tuple[float, float] | None = None  # 95% of the value itself, where it was drawn anew
     cost: Cost = Cost()
     curves: Mapping[str, Curve] = field(default_factory=dict)
     note: str = ""
@@ -68,6 +69,8 @@ class Score:
         if self.value is None:
             return f"undefined: {self.note}"
         text = f"{self.value:+.3g} {self.unit}"
+        if self.interval is not None:
+            text += f" (95% {self.interval[0]:+.3g} to {self.interval[1]:+.3g})"
         if self.chance is not None:
             text += f", random credit {self.chance[0]:+.3g} to {self.chance[1]:+.3g}"
         return text + (f", p = {self.p_value:.3g}" if self.p_value is not None else "")

@@ -65,12 +65,6 @@ class RefitGame:
                 f"RefitGame(seeds={tuple(self.seeds)}): at least one training seed is needed, and "
                 "each only once"
             )
-        if self.semantics == "reweighted" and not isinstance(self.run, BlackBox):
-            if self.run.recipe.batches(self.run.seed).steps != self.run.steps:
-                raise BadRequest(
-                    "semantics='reweighted' repeats the recipe's order of rows, but this run was "
-                    "recorded in an order of its own; use TrainingRun.replay(weights)"
-                )
         folder = None if self.folder is None else Path(self.folder)
         object.__setattr__(self, "refits", Refits(recipe, self.semantics, folder))
 

@@ -104,7 +104,9 @@ class Refits:
                     tick(len(part))
         return torch.stack([self.known[key] for key in keys])
 
-    def values(self, weights: Weights, seeds: Tensor, queries: Queries) -> Float[Tensor, "fit query"]:
+    def values(
+        self, weights: Weights, seeds: Tensor, queries: Queries
+    ) -> Float[Tensor, "fit query"]:
         """The queries' values under each trained model."""
         net = self.recipe.net
 

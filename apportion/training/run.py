@@ -59,6 +59,7 @@ class Recipe:
     epochs: int = 10
     batch: int = 50
     start: Params | None = None  # where every training starts; None = as built, by seed
+    order: Batches | None = None  # the rows of every step, as recorded; None = shuffled by seed
 
     def __post_init__(self) -> None:
         for name, given in (("epochs", self.epochs), ("batch", self.batch)):
@@ -89,6 +90,8 @@ class Recipe:
 
     def batches(self, seed: int, keep: Bool[Tensor, "row"] | None = None) -> Batches:
         """The order of the rows by seed: every epoch shuffles all of them, or those kept."""
+        if keep is None and self.order is not None:
+            return self.order
         rng = Generator().manual_seed(seed)
         among = torch.arange(self.rows.n) if keep is None else keep.nonzero().flatten()
         if not len(among):

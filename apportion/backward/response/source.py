@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -113,9 +114,9 @@ class Source:
             c = run.reached(begin, stop)
             curvature = Curvature.of(run, steps)
             spectrum = self.spectral.spectrum(curvature, Generator().manual_seed(self.seed))
-            u = spectrum.apply(carried, lambda s, c=c: inside(s + decay, c))
+            u = spectrum.apply(carried, partial(inside, decay=decay, c=c))
             directions += [(run.checkpoints[s], u / len(steps)) for s in steps]
-            carried = spectrum.apply(carried, lambda s, c=c: torch.exp(-c * (s + decay)))
+            carried = spectrum.apply(carried, partial(through, decay=decay, c=c))
             stop = begin
         return read_along(run, directions)
 
@@ -137,7 +138,13 @@ class Source:
         return [spaced[i : i + each] for i in range(0, len(spaced), each)]
 
 
-def inside(s: Tensor, c: float) -> Tensor:
-    """(1 - exp(-c s)) / s, which is c at s = 0."""
+def inside(s: Tensor, decay: float, c: float) -> Tensor:
+    """(1 - exp(-c s)) / s of the eigenvalue with weight decay; c at s = 0."""
+    s = s + decay
     small = s * c < 1e-8
     return torch.where(small, c, -torch.expm1(-c * s) / torch.where(small, 1.0, s))
+
+
+def through(s: Tensor, decay: float, c: float) -> Tensor:
+    """exp(-c s): what is left of a displacement after the segment."""
+    return torch.exp(-c * (s + decay))
