@@ -55,6 +55,16 @@ def stratified_error(
     return variance.sqrt()
 
 
+def ridge(
+    x: Float[Tensor, "row player"], y: Float[Tensor, "row out"], penalty: float
+) -> Float[Tensor, "out player"]:
+    """Slopes w of argmin mean (y - b - x w)^2 + penalty * sum w^2; the intercept b is free."""
+    x, y = x - x.mean(0), y - y.mean(0)
+    gram = x.T @ x / len(x)
+    gram.diagonal().add_(penalty)
+    return torch.linalg.solve(gram, x.T @ y / len(x)).T
+
+
 def ordinary(
     x: Float[Tensor, "row player"], y: Float[Tensor, "row out"]
 ) -> tuple[Float[Tensor, "out player"], Float[Tensor, "out player"] | None] | None:

@@ -14,7 +14,7 @@ from ..types import Axiom, BadRequest, Cost
 from ._designs import bernoulli
 from ._moments import FIRST, Until, ceiling_note
 from ._options import counts, number, precision
-from ._regress import ordinary
+from ._regress import ordinary, ridge
 
 MOST_PLAYERS = 4000
 
@@ -28,7 +28,7 @@ class LinearSurrogate:
 
     Estimates E[ v(S and i) - v(S without i) ], the Banzhaf value where keep = 1/2. The same fit is
     called datamodel on training rows, COAR on components, ContextCite on sources. Errors are HC3;
-    with `l1` there are none.
+    with `l1` or `l2` there are none.
     """
 
     samples: int = 1024  # evaluations (with `until`: at most)
@@ -36,6 +36,9 @@ class LinearSurrogate:
     # weight of sum |w| in the fit (Lasso, mean squared error / 2 + l1 * sum |w|): few non-zero
     # scores
     l1: float = 0.0
+    # weight of sum w^2 in the fit (ridge, mean squared error + l2 * sum w^2): steadier where samples
+    # are few
+    l2: float = 0.0
     until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
 
     needs: ClassVar[Need] = "hard"
@@ -47,9 +50,12 @@ class LinearSurrogate:
         counts(self.samples, "LinearSurrogate", "samples")
         number(self.keep, "LinearSurrogate", "keep")
         number(self.l1, "LinearSurrogate", "l1")
+        number(self.l2, "LinearSurrogate", "l2")
         precision(self.until, "LinearSurrogate", "until")
-        if not 0 < self.keep < 1 or self.l1 < 0:
-            raise BadRequest(f"{self}: keep lies between 0 and 1, and l1 is not negative")
+        if not 0 < self.keep < 1 or self.l1 < 0 or self.l2 < 0:
+            raise BadRequest(f"{self}: keep lies between 0 and 1, l1 and l2 are not negative")
+        if self.l1 > 0 and self.l2 > 0:
+            raise BadRequest(f"{self}: choose l1 (few scores) or l2 (small scores), not both")
 
     def cost(self, n: int) -> Cost:
         """`samples` evaluations; the ends are not asked."""
@@ -58,10 +64,10 @@ class LinearSurrogate:
                 f"LinearSurrogate solves an n x n system, too large for {n:,} players; coarsen "
                 "them with players.merge(...)"
             )
-        if self.l1 == 0 and self.samples < n + 2:
+        if self.l1 == self.l2 == 0 and self.samples < n + 2:
             raise BadRequest(
                 f"LinearSurrogate(samples={self.samples}) cannot determine {n} slopes; the minimum "
-                f"is {n + 2} (or l1 > 0)"
+                f"is {n + 2} (or l1 > 0, or l2 > 0)"
             )
         return Cost(evaluations=self.samples)
 
@@ -102,8 +108,8 @@ class LinearSurrogate:
     def _reason(self, error: Tensor | None) -> str:
         if error is not None:
             return ""
-        shrunk = "the Lasso shrinks: its standard error is not known"
-        return shrunk if self.l1 else "too few samples for errors; ask for more"
+        shrunk = "a penalised fit shrinks: its standard error is not known"
+        return shrunk if self.l1 or self.l2 else "too few samples for errors; ask for more"
 
     def _looks(self, n: int) -> list[int]:
         if self.until is None:
@@ -116,6 +122,8 @@ class LinearSurrogate:
     def _fit(self, gates: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None] | None:
         if self.l1 > 0:
             return _lasso(gates, values, self.l1), None
+        if self.l2 > 0:
+            return ridge(gates.double(), values, self.l2), None
         return ordinary(gates.double(), values)
 
 

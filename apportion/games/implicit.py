@@ -63,7 +63,7 @@ class ImplicitGame:
 
     @property
     def price(self) -> Work:
-        return self.game.price * len(self.game.seeds)
+        return self.game.price * (self.game.draws or 1)
 
     @property
     def grad_price(self) -> Work | None:

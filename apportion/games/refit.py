@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,8 @@ class RefitGame:
     run: TrainingRun | BlackBox  # whose training is repeated
     queries: Queries  # one query: a number per coalition; several: an axis of queries
     players: Players = None  # type: ignore[assignment]  # rows or groups of them; None = every row
-    seeds: Sequence[int] = (0, 1)
+    # training seeds, averaged over; None = each coalition is trained once, with a seed of its own
+    seeds: Sequence[int] | None = (0, 1)
     semantics: Semantics = "left out"
     folder: str | Path | None = None  # where finished trainings are kept; None = in memory
     refits: Refits = field(init=False)
@@ -60,9 +62,9 @@ class RefitGame:
                 f"RefitGame(players=...) needs owners of the {rows} training rows; make them: "
                 f"players.training_rows({rows}, groups=...)"
             )
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+        if self.seeds is not None and len(set(self.seeds)) < max(len(self.seeds), 1):
             raise BadRequest(
-                f"RefitGame(seeds={tuple(self.seeds)}): at least one training seed is needed, and "
+                f"RefitGame(seeds={self.seeds}): at least one training seed is needed, and "
                 "each only once"
             )
         folder = None if self.folder is None else Path(self.folder)
@@ -71,7 +73,7 @@ class RefitGame:
     @property
     def draws(self) -> int | None:
         """Training seeds."""
-        return len(self.seeds)
+        return 1 if self.seeds is None else len(self.seeds)
 
     @property
     def seconds_each(self) -> float | None:
@@ -84,7 +86,7 @@ class RefitGame:
         state = admit(self, gates, draw)
         weights = spread(gates.float(), self.players.owner[ROW])
         self._admit_nobody(weights)
-        seeds = torch.tensor(self.seeds)[state]
+        seeds = _own(weights) if self.seeds is None else torch.tensor(self.seeds)[state]
         values = self.refits.values(weights, seeds, self.queries)
         return checked(values[:, 0] if self.queries.n == 1 else values, gates, "the value")
 
@@ -101,7 +103,8 @@ class RefitGame:
         raise no_gradient(self)
 
     def describe(self) -> Description:
-        seeds = f"{len(self.seeds)} training seed{'s' if len(self.seeds) > 1 else ''}"
+        count = 0 if self.seeds is None else len(self.seeds)
+        seeds = f"{count} training seed{'s' if count > 1 else ''}" if count else "a seed each"
         return Description(
             str(self.players),
             self.queries.measure.name,
@@ -109,3 +112,9 @@ class RefitGame:
             f"{HOW[self.semantics]} ({seeds})",
             type(self.refits.recipe.net.module).__name__,
         )
+
+
+def _own(weights: Tensor) -> Tensor:
+    """A training seed per coalition that depends on who is present alone."""
+    bits = [hashlib.sha256(w.numpy().tobytes()).digest()[:4] for w in weights.double()]
+    return torch.tensor([int.from_bytes(b, "little") for b in bits])
