@@ -21,6 +21,7 @@ from .games import Game, averaged, chunked
 from .types import BadRequest
 
 COMPONENTS, PIXELS = 0.15, 0.06  # shares of the seconds for what is asked beside the features
+EXAMPLES = 0.4  # share for the training rows, where a training was recorded
 ROWS = 4  # coalitions per timing
 MOST_ORDERS, FEWEST_ORDERS = 256, 8  # more buy nothing a reader can see; fewer have no error bar
 CREDIT_ORDERS = 16  # of the credit itself, at least

@@ -33,6 +33,7 @@ UNTOLD = {  # by the required checks that may be left out: what stays unknown th
     "same answer twice": "Whether a second estimate gives the same order.",
     "another kind of absence": "Whether the answer hangs on what absence means.",
     "shuffled weights": "Whether the answer rests on what was learned.",
+    "another training": "Whether a training with another seed gives the same order.",
 }
 TOLERATED = 0.05  # share of v(all) - v(none) that a credit that claims to add up may miss
 

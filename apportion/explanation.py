@@ -40,6 +40,19 @@ class Part:
     forwards: float
     backwards: float
     seconds: float
+    fits: float = 0  # trainings
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """What training without some rows did to the value, and what their credit had foretold."""
+
+    kind: str  # helpful or harmful
+    rows: tuple[str, ...]  # those left out, by name
+    predicted: float  # change of the value, minus the sum of their credits
+    measured: float  # mean change over training seeds
+    half: float  # half of its 95% interval
+    seeds: int  # training seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +65,11 @@ class Explanation:
     trust: Trust  # of the features
     components: Attribution | None = None
     component_trust: Trust | None = None
-    examples: Attribution | None = None
+    examples: Attribution | None = None  # of training rows
+    example_trust: Trust | None = None
+    refitted: tuple[Refitted, ...] = ()  # what refits without the leading rows did
+    examples_shown: tuple[int, ...] = ()  # the most helpful rows, then the most harmful
+    example_pictures: Tensor | None = None  # of those, uint8 (row, height, width, 3)
     prediction: Prediction | None = None
     value: str = ""  # what is explained, in words
     absent: str = "replaced"  # what absence means, in a word or two: blurred, ...
@@ -77,8 +94,22 @@ class Explanation:
         if self.trust.verdict == "weak":
             return f"If absent means {self.absent}, {sentence}."
         text = sentence[0].upper() + sentence[1:]
-        inner = self._inner()
-        return f"{text}{'; ' + inner if inner else ''}."
+        return "; ".join([text, *filter(None, (self._inner(), self._learned()))]) + "."
+
+    def _learned(self) -> str:
+        """What refits without the most helpful rows say, where they are to be believed."""
+        trust = self.example_trust
+        if trust is None or trust.verdict == "not supported":
+            return ""
+        told = [r for r in self.refitted if r.kind == "helpful" and r.measured + r.half < 0]
+        if not told or self.examples is None or self.examples.provenance.game is None:
+            return ""
+        r, places = told[0], decimals(abs(told[0].measured))
+        return (
+            f"trained without the {len(r.rows)} most helpful rows it changes by "
+            f"{signed(r.measured, places)} ± {r.half:.{places}f} "
+            f"{self.examples.provenance.game.unit}"
+        )
 
     def _inner(self) -> str:
         credit, trust = self.components, self.component_trust
@@ -88,6 +119,21 @@ class Explanation:
         unit = credit.provenance.game.unit if credit.provenance.game is not None else ""
         places = decimals(abs(first.score))
         return f"inside the model, {first.name} counts most ({signed(first.score, places)} {unit})"
+
+    @property
+    def refits(self) -> list[str]:
+        """What training without the leading rows did, a sentence each."""
+        game = self.examples.provenance.game if self.examples is not None else None
+        unit = game.unit if game is not None else ""
+        lines = []
+        for r in self.refitted:
+            digits = decimals(max(abs(r.measured), r.half))
+            lines.append(
+                f"Trained without the {len(r.rows)} most {r.kind} rows, the value changes by "
+                f"{signed(r.measured, digits)} ± {r.half:.{digits}f} {unit} (foretold "
+                f"{signed(r.predicted, digits)}; {r.seeds} training seeds)."
+            )
+        return lines
 
     def report(self, path: str | Path) -> Path:
         """Writes one self-contained HTML file, without scripts from elsewhere or network
@@ -105,12 +151,17 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [self.question, "", f"  {self.answer}", "", str(self.trust)]
-        for title, credit in (("features", self.features), ("components", self.components)):
+        for title, credit in (
+            ("features", self.features),
+            ("components", self.components),
+            ("training rows", self.examples),
+        ):
             if credit is not None:
                 lines += ["", f"{title}: {credit}"]
-        if self.component_trust is not None:
-            trust = self.component_trust
-            lines.append(f"  verdict: {trust.verdict}. {trust.reason}")
+        for title, trust in (("component", self.component_trust), ("row", self.example_trust)):
+            if trust is not None:
+                lines.append(f"  {title} verdict: {trust.verdict}. {trust.reason}")
+        lines += [f"  {told}" for told in self.refits]
         return "\n".join([*lines, "", *(f"not asked: {note}" for note in self.left_out)])
 
 
@@ -162,7 +213,8 @@ def _lower(text: str) -> str:
 
 
 RECORDS = Records(
-    (Explanation, Prediction, Part, Trust, Check, Score, Curve, Cost), {Attribution: (pack, unpack)}
+    (Explanation, Prediction, Part, Refitted, Trust, Check, Score, Curve, Cost),
+    {Attribution: (pack, unpack)},
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .training import TrainingRun
 from .types import BadRequest
 
 Kind = Literal["image", "text", "table", "function"]
@@ -31,6 +32,7 @@ class Subject:
     background: Any = None  # other inputs, prepared, first axis = which one; a text for text models
     columns: Sequence[str] | None = None  # names of the columns of a table
     name: str = ""  # how the model is called in reports
+    training: TrainingRun | None = None  # the recorded training the model comes from
 
     def __post_init__(self) -> None:
         if self.kind not in ("image", "text", "table", "function"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from .attribution import Attribution
 from .budget import (
     CHANGED_ORDERS,
     COMPONENTS,
+    EXAMPLES,
     PIXELS,
     RANDOM,
     Speed,
@@ -29,6 +30,7 @@ from .budget import (
 from .checks import Check, Plan, order_matters
 from .estimators import Estimator, KernelShap, PathIntegral
 from .evaluate.additive_fidelity import FEWEST as FEWEST_PLAYERS
+from .examples import Examples, examples
 from .explanation import Explanation, Part, Prediction
 from .games import ModelGame
 from .games.wrap import Store
@@ -36,12 +38,13 @@ from .prediction import asked_about, in_words, predicted, question
 from .progress import say
 from .questions import Setup, components, features, levels
 from .subject import Prepared, Subject, subject_of
+from .training import TrainingRun
 from .trust import Trust, examine
 from .types import BadRequest
 from .values import Contrast, Logit, Margin, OfProbabilities, Value
 
 PIXEL_STEPS = 32
-TRAINING = "training examples: this needs the training data and refits of the model"
+TRAINING = "training examples: this needs the recorded training of the model, train=run"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,13 @@ class Axis:
     trust: Trust
 
 
+class Share(NamedTuple):
+    """The seconds one part may take, and those of all parts."""
+
+    seconds: float
+    budget: float
+
+
 def why(
     subject: Subject | nn.Module,
     input: Any,
@@ -60,6 +70,7 @@ def why(
     target: int | str | None = None,
     against: int | str | None = None,
     value: Value | None = None,
+    train: TrainingRun | Sequence[TrainingRun] | None = None,
     budget: float = 60.0,
     seed: int = 0,
     **overrides: Any,
@@ -69,9 +80,11 @@ def why(
     `input` is a path, a picture, a text, a row or a prepared tensor; `target` a class or token, by
     number or name (default: what the model predicts); `against` another one, for "why this rather
     than that?"; `value` what is explained (default: the log-odds of the target against all others,
-    or against the one given). A bare module needs what it cannot say
-    itself: why(model, image, labels=names), why(lm, text, tokenizer=...), why(model, row,
-    background=rows); those are the fields of `Subject`, and other names are refused.
+    or against the one given); `train` the recorded training of the model, or several with other
+    seeds after it (default: the subject's), which adds the axis of training rows. A bare module
+    needs what it cannot say itself: why(model, image, labels=names), why(lm, text, tokenizer=...),
+    why(model, row, background=rows); those are the fields of `Subject`, and other names are
+    refused.
 
     Speed is measured first; `budget` seconds then decide players, estimators and checks, and what
     was left out is said. Interrupting leaves the model as it was and gives no partial answer.
@@ -82,15 +95,21 @@ def why(
     given = _one(asked.prepare(input))
     prediction = predicted(asked, given, asked_about(value, target), against)
     value = _value(value, prediction)
+    runs = _runs(train, asked)
+    start = time.perf_counter()
+    learned = examples(asked, given, value, runs, EXAMPLES * budget, seed) if runs else None
+    # what training rows leave over buys precision for the input
+    budget_left = budget - min(time.perf_counter() - start, EXAMPLES * budget if runs else 0.0)
     # the components first: what they leave over buys precision for the features
     start = time.perf_counter()
-    inner = _components(asked, given, value, COMPONENTS * budget, seed)
-    left = budget - min(time.perf_counter() - start, COMPONENTS * budget)
-    apart = PIXELS * budget if asked.kind == "image" else 0.0
+    inner = _components(asked, given, value, COMPONENTS * budget_left, seed)
+    left = budget_left - min(time.perf_counter() - start, COMPONENTS * budget_left)
+    apart = PIXELS * budget_left if asked.kind == "image" else 0.0
     store = Store()
-    shown = _features(asked, given, value, left - apart, seed, store)
+    shown = _features(asked, given, value, Share(left - apart, budget), seed, store)
     others, other_checks = _pixels(shown, seed, store, apart)
     refused = [f"components: {inner}"] if isinstance(inner, str) else []
+    refused += [TRAINING] if learned is None else []
     axis = None if isinstance(inner, str) else inner
     answer = Explanation(
         question(asked, prediction),
@@ -99,6 +118,11 @@ def why(
         shown.trust,
         None if axis is None else axis.credit,
         None if axis is None else axis.trust,
+        None if learned is None else learned.credit,
+        None if learned is None else learned.trust,
+        () if learned is None else learned.refitted,
+        () if learned is None else learned.shown,
+        None if learned is None else learned.pictures,
         prediction=prediction,
         value=in_words(value, asked, prediction),
         absent=shown.setup.absent,
@@ -106,12 +130,27 @@ def why(
         absent_picture=_absent_picture(asked, shown.setup.game),
         others=others,
         other_checks=other_checks,
-        left_out=(*refused, *shown.setup.notes, *_unasked(shown), TRAINING),
+        left_out=(*refused, *shown.setup.notes, *_unasked(shown)),
         code=_code(shown, value, seed),
         budget=budget,
         model=asked.name or type(asked.model).__name__,
     )
-    return replace(answer, parts=tuple(_parts(answer)))
+    return replace(answer, parts=(*_parts(answer), *_training_parts(learned)))
+
+
+def _runs(given: TrainingRun | Sequence[TrainingRun] | None, subject: Subject) -> list[TrainingRun]:
+    """The recorded trainings asked with; the first is the model's."""
+    if given is None:
+        return [] if subject.training is None else [subject.training]
+    runs = [given] if isinstance(given, TrainingRun) else list(given)
+    wrong = [run for run in runs if not isinstance(run, TrainingRun)]
+    if wrong or not runs:
+        what = type(wrong[0]).__name__ if wrong else "an empty list"
+        raise BadRequest(
+            f"train= holds {what}; give a recorded training: training.train(recipe), or record "
+            "your own loop with training.record(model, rows, ...)"
+        )
+    return runs
 
 
 def _one(given: Prepared) -> Prepared:
@@ -151,9 +190,9 @@ def _value(given: Value | None, prediction: Prediction) -> Value:
 
 
 def _features(
-    subject: Subject, given: Prepared, value: Value, seconds: float, seed: int, store: Store
+    subject: Subject, given: Prepared, value: Value, share: Share, seed: int, store: Store
 ) -> Axis:
-    setup, speed, granted = _affordable(subject, given, value, seconds)
+    setup, speed, granted = _affordable(subject, given, value, share)
     n = setup.game.players.n
     estimator = shapley(n, granted["credit"])
     assert estimator is not None  # parts() asks for as much as it needs
@@ -165,7 +204,7 @@ def _features(
 
 
 def _affordable(
-    subject: Subject, given: Prepared, value: Value, seconds: float
+    subject: Subject, given: Prepared, value: Value, share: Share
 ) -> tuple[Setup, Speed, dict[str, int]]:
     """The finest question for which the seconds buy credit and all checks; else the coarsest, with
     the checks that fit.
@@ -174,7 +213,7 @@ def _affordable(
         setup = features(subject, given, value, level)
         speed = measured(setup.game)
         wanted = parts(setup.game.players.n, _draws(setup))
-        rows = speed.rows(seconds) - (setup.game.players.n + 1) * len(setup.beside)
+        rows = speed.rows(share.seconds) - (setup.game.players.n + 1) * len(setup.beside)
         granted = allot(rows, wanted)
         if len(granted) == len(wanted):
             return setup, speed, granted
@@ -182,7 +221,7 @@ def _affordable(
         return setup, speed, granted
     n = setup.game.players.n
     fewest = sum(wanted[part].fewest for part in ("credit", "orders")) + n + 1
-    least = fewest * speed.value / (1 - COMPONENTS - PIXELS)
+    least = fewest * speed.value * share.budget / share.seconds
     raise BadRequest(
         f"the budget is too short: {n} players at {speed.value * 1000:.2g} ms per coalition need "
         f"at least {least:.3g} s. Give budget={least * 1.1:.3g} or more, or fewer players with "
@@ -329,6 +368,17 @@ def _parts(answer: Explanation) -> list[Part]:
         backwards += sum(c.gradients for c in costs)
         seconds += check.seconds
     return [*parts, Part("Checks", forwards, backwards, seconds)]
+
+
+def _training_parts(learned: Examples | None) -> list[Part]:
+    """What the credit of training rows cost, and the refits that confirm it."""
+    if learned is None:
+        return []
+    credit = learned.credit.provenance.seconds
+    return [
+        Part("Training row credit", 0, 0, credit),
+        Part("Refits", 0, 0, learned.seconds - credit, learned.fits),
+    ]
 
 
 def _part(name: str, credit: Attribution) -> Part:

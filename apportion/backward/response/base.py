@@ -24,7 +24,10 @@ class Response(Protocol):
 
     exact: ClassVar[bool]  # whether it is the derivative itself, not an approximation
     needs: ClassVar[frozenset[Ingredient]]
-    cites: ClassVar[tuple[str, ...]]
+
+    @property
+    def cites(self) -> tuple[str, ...]:
+        """Works it comes from."""
 
     def __call__(self, runs: Sequence[TrainingRun], queries: Queries) -> Float[Tensor, "query row"]:
         """D value / d loss weight of each training row, at weights 1: positive = the row raises
