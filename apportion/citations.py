@@ -34,6 +34,11 @@ REFERENCES = {
         "Sanity checks for saliency maps",
         "NeurIPS", 2018, ("arXiv:1810.03292",),
     ),
+    "agarwal2017": Reference(
+        "Agarwal, Bullins and Hazan",
+        "Second-order stochastic optimization for machine learning in linear time",
+        "Journal of Machine Learning Research 18", 2017, ("arXiv:1602.03943",),
+    ),
     "ali2022": Reference(
         "Ali, Schnake, Eberle, Montavon, Müller and Wolf",
         "XAI for transformers: Better explanations through conservative propagation",
@@ -50,11 +55,21 @@ REFERENCES = {
         "propagation",
         "PLOS ONE 10(7), e0130140", 2015, ("doi:10.1371/journal.pone.0130140",),
     ),
+    "bae2024": Reference(
+        "Bae, Lin, Lorraine and Grosse",
+        "Training data attribution via approximate unrolled differentiation",
+        "NeurIPS", 2024, ("arXiv:2405.12186",),
+    ),
     "castro2009": Reference(
         "Castro, Gómez and Tejada",
         "Polynomial calculation of the Shapley value based on sampling",
         "Computers & Operations Research 36(5), 1726–1730", 2009,
         ("doi:10.1016/j.cor.2008.04.004",),
+    ),
+    "charpiat2019": Reference(
+        "Charpiat, Girard, Felardos and Tarabalka",
+        "Input similarity from the neural network perspective",
+        "NeurIPS", 2019, ("arXiv:2102.05262",),
     ),
     "cohenwang2024": Reference(
         "Cohen-Wang, Shah, Georgiev and Madry",
@@ -66,6 +81,11 @@ REFERENCES = {
         "Improving KernelSHAP: Practical Shapley value estimation using linear regression",
         "AISTATS", 2021, ("arXiv:2012.01536",),
     ),
+    "engstrom2025": Reference(
+        "Engstrom, Ilyas, Chen, Feldmann, Moses and Madry",
+        "Optimizing ML training with metagradient descent",
+        "", 2025, ("arXiv:2503.13751",),
+    ),
     "erion2021": Reference(
         "Erion, Janizek, Sturmfels, Lundberg and Lee",
         "Improving performance of deep learning models with axiomatic attribution priors and "
@@ -73,10 +93,36 @@ REFERENCES = {
         "Nature Machine Intelligence 3, 620–631", 2021,
         ("doi:10.1038/s42256-021-00343-w", "arXiv:1906.10670"),
     ),
+    "george2018": Reference(
+        "George, Laurent, Bouthillier, Ballas and Vincent",
+        "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis",
+        "NeurIPS", 2018, ("arXiv:1806.03884",),
+    ),
+    "grosse2023": Reference(
+        "Grosse, Bae, Anil, Elhage, Tamkin, Tajdini and others",
+        "Studying large language model generalization with influence functions",
+        "", 2023, ("arXiv:2308.03296",),
+    ),
+    "hestenes1952": Reference(
+        "Hestenes and Stiefel",
+        "Methods of conjugate gradients for solving linear systems",
+        "Journal of Research of the National Bureau of Standards 49, 409-436",
+        1952, ("doi:10.6028/jres.049.044",),
+    ),
     "ilyas2022": Reference(
         "Ilyas, Park, Engstrom, Leclerc and Madry",
         "Datamodels: Predicting predictions from training data",
         "ICML", 2022, ("arXiv:2202.00622",),
+    ),
+    "ilyas2025": Reference(
+        "Ilyas and Engstrom",
+        "MAGIC: Near-optimal data attribution for deep learning",
+        "", 2025, ("arXiv:2504.16430",),
+    ),
+    "koh2017": Reference(
+        "Koh and Liang",
+        "Understanding black-box predictions via influence functions",
+        "ICML", 2017, ("arXiv:1703.04730",),
     ),
     "lundberg2017": Reference(
         "Lundberg and Lee",
@@ -98,10 +144,20 @@ REFERENCES = {
         "RISE: Randomized input sampling for explanation of black-box models",
         "BMVC", 2018, ("arXiv:1806.07421",),
     ),
+    "pruthi2020": Reference(
+        "Pruthi, Liu, Kale and Sundararajan",
+        "Estimating training data influence by tracing gradient descent",
+        "NeurIPS", 2020, ("arXiv:2002.08484",),
+    ),
     "ribeiro2016": Reference(
         "Ribeiro, Singh and Guestrin",
         "“Why should I trust you?”: Explaining the predictions of any classifier",
         "KDD", 2016, ("doi:10.1145/2939672.2939778", "arXiv:1602.04938"),
+    ),
+    "schioppa2022": Reference(
+        "Schioppa, Zablotskaia, Vilar and Sokolov",
+        "Scaling up influence functions",
+        "AAAI", 2022, ("arXiv:2112.03052",),
     ),
     "shapley1953": Reference(
         "Shapley",

@@ -28,10 +28,11 @@ from .budget import (
     single_effects,
 )
 from .checks import Check, Plan, order_matters
+from .costs import costs
 from .estimators import Estimator, KernelShap, PathIntegral
 from .evaluate.additive_fidelity import FEWEST as FEWEST_PLAYERS
-from .examples import Examples, examples
-from .explanation import Explanation, Part, Prediction
+from .examples import examples
+from .explanation import Explanation, Prediction
 from .games import ModelGame
 from .games.wrap import Store
 from .prediction import asked_about, in_words, predicted, question
@@ -135,7 +136,7 @@ def why(
         budget=budget,
         model=asked.name or type(asked.model).__name__,
     )
-    return replace(answer, parts=(*_parts(answer), *_training_parts(learned)))
+    return replace(answer, parts=costs(answer, learned))
 
 
 def _runs(given: TrainingRun | Sequence[TrainingRun] | None, subject: Subject) -> list[TrainingRun]:
@@ -350,38 +351,3 @@ def _code(shown: Axis, value: Value, seed: int) -> str:
             "ap.evaluate.insertion_minus_deletion(credit, game)",
         ]
     )
-
-
-def _parts(answer: Explanation) -> list[Part]:
-    """The cost of each part, checks taken together."""
-    parts = [_part("Feature credit", answer.features)]
-    if answer.components is not None:
-        parts.append(_part("Component credit", answer.components))
-    parts += [_part(f"{name.capitalize()}", credit) for name, credit in answer.others.items()]
-    checks = [*answer.trust.checks, *answer.other_checks.values()]
-    checks += [] if answer.component_trust is None else answer.component_trust.checks
-    forwards = backwards = seconds = 0.0
-    for check in checks:
-        costs = [check.score.cost] if check.score is not None else []
-        costs += [check.other.cost] if check.other is not None else []
-        forwards += sum(c.evaluations + c.gradients for c in costs)
-        backwards += sum(c.gradients for c in costs)
-        seconds += check.seconds
-    return [*parts, Part("Checks", forwards, backwards, seconds)]
-
-
-def _training_parts(learned: Examples | None) -> list[Part]:
-    """What the credit of training rows cost, and the refits that confirm it."""
-    if learned is None:
-        return []
-    credit = learned.credit.provenance.seconds
-    return [
-        Part("Training row credit", 0, 0, credit),
-        Part("Refits", 0, 0, learned.seconds - credit, learned.fits),
-    ]
-
-
-def _part(name: str, credit: Attribution) -> Part:
-    cost, about = credit.cost, credit.provenance
-    forwards = cost.evaluations + cost.gradients + about.setup_forwards
-    return Part(name, forwards, cost.gradients, about.seconds)

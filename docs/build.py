@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from apportion import backward, citations, estimators, evaluate, players, removals, values, zoo
+from apportion.backward import response
 
 FOLDER = Path(__file__).parent / "methods"
 PLAYERS = 49  # that the costs are quoted for
@@ -56,6 +57,8 @@ def options(cls: Any) -> list[str]:
     lines = []
     for f in fields(cls):
         default = "required" if f.default is MISSING else f"default `{f.default}`"
+        if f.default_factory is not MISSING:
+            default = f"default `{f.default_factory()}`"
         lines.append(f"- `{f.name}` ({default}): {said.get(f.name, '')}".rstrip(": "))
     return lines
 
@@ -112,6 +115,23 @@ def plain_page(title: str, intro: str, table: Mapping[str, Any], prefix: str) ->
     return "\n".join(parts)
 
 
+def responses_page() -> str:
+    """Responses, and the solvers that one of them takes."""
+    parts = [
+        "# Responses\n\nHow the end of a training answers a change of its rows' loss weights: "
+        "`ap.ImplicitGame(game, response)` gives a game of training rows its gradient.\n"
+    ]
+    for name, cls in [*response.TABLE.items(), *response.SOLVERS.items()]:
+        if name == next(iter(response.SOLVERS)):
+            parts.append("# Solvers\n\nHow `Influence(solver=...)` inverts the curvature.\n")
+        parts += [f"## {name}\n", f"`backward.response.{cls.__name__}`\n", described(cls) + "\n"]
+        parts += ["\n".join(options(cls)) + "\n"] if fields(cls) else []
+        keys = cls().cites
+        if keys:
+            parts.append(f"{citations.cite(keys)}\n")
+    return "\n".join(parts)
+
+
 def zoo_page() -> str:
     parts = ["# Zoo\n\nSmall real models from packages; nothing is downloaded at run time.\n"]
     for name, load in zoo.TABLE.items():
@@ -141,6 +161,7 @@ PAGES: dict[str, Callable[[], str]] = {
         evaluate.TABLE,
         "ap.evaluate.",
     ),
+    "responses": responses_page,
     "zoo": zoo_page,
 }
 

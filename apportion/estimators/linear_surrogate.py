@@ -36,8 +36,8 @@ class LinearSurrogate:
     # weight of sum |w| in the fit (Lasso, mean squared error / 2 + l1 * sum |w|): few non-zero
     # scores
     l1: float = 0.0
-    # weight of sum w^2 in the fit (ridge, mean squared error + l2 * sum w^2): steadier where samples
-    # are few
+    # weight of sum w^2 in the fit (ridge, mean squared error + l2 * sum w^2): steadier where
+    # samples are few
     l2: float = 0.0
     until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
 

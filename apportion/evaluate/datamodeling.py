@@ -71,7 +71,7 @@ def per_query(
     values: Float[Tensor, "set query"],
 ) -> Float[Tensor, "query"]:
     """Spearman's correlation over sets of value and predicted value; NaN where one is constant."""
-    predicted = scores @ present.double().T
+    predicted = scores.double() @ present.double().T
     return pearson(ranks(predicted), ranks(values.double().T))
 
 

@@ -22,6 +22,7 @@ from torch.func import vmap
 from ..progress import watched
 from ..types import BadRequest
 from .data import PerExample, Queries
+from .net import Net
 from .run import Recipe
 from .stepping import Plan
 

@@ -21,7 +21,7 @@ class Batch:
 
     input: Inputs
     label: Tensor
-    weights: Float[Tensor, "row"]
+    weights: Tensor  # (row,), bool or float
     size: Tensor  # the denominator, a number
 
 

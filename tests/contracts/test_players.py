@@ -45,7 +45,8 @@ EACH = pytest.mark.parametrize("name", list(ROWS))
 
 
 def test_every_row_has_a_game() -> None:
-    assert ROWS.keys() == TABLE.keys()
+    """Training rows play in games of their own: tests/contracts/test_example_games.py."""
+    assert ROWS.keys() | {"training-rows"} == TABLE.keys()
 
 
 @EACH

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from apportion import backward, estimators, evaluate, players, removals, values, zoo
+from apportion.backward import response
 
 ROOT = Path(__file__).parents[2]
 SOURCE = sorted((ROOT / "apportion").rglob("*.py"))
@@ -129,14 +130,20 @@ def test_core_imports_without_the_extras() -> None:
     assert done.stdout.strip() == "[]"
 
 
-ROWS = {"estimators": estimators.TABLE, "rules": backward.TABLE}
+ROWS = {
+    "estimators": estimators.TABLE,
+    "rules": backward.TABLE,
+    "responses": response.TABLE,
+    "solvers": response.SOLVERS,
+}
 
 
 @pytest.mark.parametrize(
     ("table", "name"), [(table, name) for table, rows in ROWS.items() for name in rows]
 )
 def test_every_row_has_an_oracle(table: str, name: str) -> None:
-    assert (ROOT / "tests" / "oracles" / f"test_{name.replace('-', '_')}.py").exists()
+    own = "solvers" if table == "solvers" else name.replace("-", "_")
+    assert (ROOT / "tests" / "oracles" / f"test_{own}.py").exists()
 
 
 @pytest.mark.parametrize("name", list(estimators.TABLE))
@@ -153,6 +160,7 @@ PAGES = {
     "values": values.TABLE,
     "removals": removals.TABLE,
     "metrics": evaluate.TABLE,
+    "responses": response.TABLE | response.SOLVERS,
     "zoo": zoo.TABLE,
 }
 

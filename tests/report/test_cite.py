@@ -9,6 +9,7 @@ import pytest
 
 import apportion as ap
 from apportion import backward, estimators
+from apportion.backward import response
 from apportion.citations import REFERENCES, cite, references
 from apportion.report.case import CITED_BY
 from tests.report import made
@@ -19,6 +20,9 @@ ROOT = Path(ap.__file__).parent
 def keys() -> set[str]:
     found = {key for cls in estimators.TABLE.values() for key in cls.cites}
     found |= {key for rules in backward.TABLE.values() for key in rules.cites}
+    found |= {key for cls in response.SOLVERS.values() for key in cls.cites}
+    for cls in response.TABLE.values():
+        found |= set(cls().cites)
     for path in ROOT.rglob("*.py"):
         found |= set(re.findall(r"\[([a-z]+(?:19|20)\d\d[a-z]?)\]", path.read_text("utf-8")))
     return found | set(CITED_BY.values())

@@ -10,9 +10,12 @@ from .influence import Influence, Solver
 from .lissa import LiSSA
 from .source import Source
 from .tracin import TracIn
+from .trak import TRAK
 from .unrolled import Unrolled, smoothness
 
 __all__ = [
+    "SOLVERS",
+    "TABLE",
     "Arnoldi",
     "CG",
     "Dense",
@@ -21,9 +24,29 @@ __all__ = [
     "LiSSA",
     "Response",
     "Solver",
+    "TRAK",
     "Source",
     "TracIn",
     "Unrolled",
     "by_training",
     "smoothness",
 ]
+
+TABLE: dict[str, type[Response]] = {
+    # by similarity of gradients
+    "grad-dot": GradDot,
+    "tracin": TracIn,
+    # by the curvature at the end
+    "influence": Influence,
+    # through the training
+    "source": Source,
+    "unrolled": Unrolled,
+}
+
+# how `Influence` inverts the curvature
+SOLVERS: dict[str, type[Solver]] = {
+    "dense": Dense,
+    "cg": CG,
+    "lissa": LiSSA,
+    "arnoldi": Arnoldi,
+}

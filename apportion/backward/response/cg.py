@@ -23,7 +23,7 @@ class CG:
     iterations: int = 200
     tolerance: float = 1e-5
 
-    cites: ClassVar[tuple[str, ...]] = ("martens2010",)
+    cites: ClassVar[tuple[str, ...]] = ("hestenes1952",)
 
     def passes(self, run: TrainingRun) -> float:
         return 3 * self.iterations

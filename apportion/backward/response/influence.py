@@ -48,10 +48,12 @@ class Influence:
     full Hessian and damping is the weight decay.
     """
 
-    solver: Solver = field(default_factory=Dense)
-    curvature: Kind = "ggn"
-    damping: float | None = None  # total, weight decay included; None = `by_training`
-    at: Literal["final", "averaged"] = "final"
+    solver: Solver = field(default_factory=Dense)  # how the curvature is inverted
+    curvature: Kind = "ggn"  # "ggn", never negative, or the full "hessian"
+    # added to the curvature, weight decay included; None = weight decay + (1 - momentum) / sum of
+    # learning rates
+    damping: float | None = None
+    at: Literal["final", "averaged"] = "final"  # which parameters
     seed: int = 0  # of solvers that draw at random
 
     exact: ClassVar[bool] = False
