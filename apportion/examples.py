@@ -25,7 +25,7 @@ from .training import Queries, TrainingRun, reading, train
 from .trust import Trust, decide
 from .types import BadRequest
 from .values import Value
-from .wording import decimals, reach, signed
+from .wording import decimals, reach
 
 SMALL = 4000  # parameters up to which the whole curvature is factorised
 TOGETHER = 10  # rows whose removal is confirmed by refits
@@ -38,7 +38,7 @@ COUNTS, AGAIN = "refits without the most helpful", "another training"
 UNCONFIRMED = Check(
     COUNTS, "decides", None,
     "Not confirmed: the budget had no room for refits, so these are predictions of a derivative.",
-    "Tell what training without these rows would do.",
+    "What training without these rows would do.",
 )  # fmt: skip
 
 
@@ -184,13 +184,14 @@ def _matters(refits: _Refits, n: int, game: RefitGame) -> Check:
     unit, k = game.describe().unit, refits.k
     score = Score(mean, unit, chance=(-half, half), note=f"{k} of {n:,} rows, {len(gain)} seeds")
     can = (
-        f"Trained without the {k:,} rows of largest credit, the value falls by "
-        f"{signed(mean, decimals(abs(mean)))} {unit} more than without {k:,} random ones."
+        f"Trained without the {k:,} rows of largest credit, the value falls "
+        f"{mean:.{decimals(abs(mean))}f} {unit} more than without {k:,} random ones."
         if score.outside
         else f"Trained without the {k:,} rows of largest credit, the value falls no more than "
         f"without {k:,} random ones, as far as {len(gain)} training seeds tell."
     )
-    return Check(COUNTS, "decides", score, can, "Tell one row of the set from another.")
+    cannot = "Which rows of the set it was, or whether one alone would do."
+    return Check(COUNTS, "decides", score, can, cannot)
 
 
 def _another(
@@ -206,7 +207,7 @@ def _another(
         else "A training with another seed gives an unrelated order of the rows."
     )
     return Check(
-        AGAIN, "required", score, can, "Tell whether both are wrong alike.",
+        AGAIN, "required", score, can, "Whether both are wrong alike.",
         other=other,
     )  # fmt: skip
 

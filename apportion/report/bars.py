@@ -60,12 +60,14 @@ def order(credit: Attribution) -> list[int]:
     return credit.scores.argsort(descending=True, stable=True).tolist()
 
 
-def listed(credit: Attribution) -> tuple[list[int], list[int], list[int]]:
+def listed(
+    credit: Attribution, ends: tuple[int, int] = (FIRST, LAST)
+) -> tuple[list[int], list[int], list[int]]:
     """The players that stand first in the list, between, and last."""
-    ranked = order(credit)
+    ranked, (first, last) = order(credit), ends
     if len(ranked) <= SHORT:
         return ranked, [], []
-    return ranked[:FIRST], ranked[FIRST:-LAST], ranked[-LAST:]
+    return ranked[:first], ranked[first:-last], ranked[-last:]
 
 
 def bars(
@@ -74,9 +76,10 @@ def bars(
     shown: Sequence[str] = (),
     thumbs: Mapping[int, float] | None = None,
     note: str = "",
+    ends: tuple[int, int] = (FIRST, LAST),
 ) -> Bars:
     """The drawn list of one credit."""
-    first, between, last = listed(credit)
+    first, between, last = listed(credit, ends)
     folded = between if credit.players.n <= LONG else []
     scale = _scale(credit, [*first, *folded, *last])
     rank = {player: k + 1 for k, player in enumerate(order(credit))}

@@ -16,6 +16,7 @@ from .checks import COUNTS, Row, Verdict, row, rows, verdict
 from .components import Components, components
 from .curves import Drawing, curves
 from .encode import photograph
+from .learned import Learned, learned
 from .picture import Picture, View, other_views, picture, pixels, thumbs
 from .text import Piece, pieces
 from .words import capital, kinds, quantity, sentence
@@ -66,7 +67,7 @@ class Case:
     inner_joint: Row | None
     inner_together: str
     inner_notes: tuple[str, ...]
-    examples: Bars | None
+    learned: Learned | None
     not_asked: str  # of the training examples
     checks: tuple[tuple[str, tuple[Row, ...]], ...]
     left_out: tuple[str, ...]
@@ -115,7 +116,7 @@ def case(asked: Explanation, id: str) -> Case:
         else row(joint, decides=trust.decided_by == joint.name),
         _together(joint),
         () if inner is None else _notes(inner),
-        None if asked.examples is None else bars(asked.examples, note=explained(asked.examples)),
+        learned(asked),
         sentence(missing.partition(":")[2]) if missing else "",
         tuple(_tables(asked)),
         tuple(map(sentence, left)),
@@ -273,6 +274,8 @@ def _tables(asked: Explanation) -> Iterable[tuple[str, tuple[Row, ...]]]:
     yield kinds(asked.features), rows(asked.trust)
     if asked.component_trust is not None and asked.components is not None:
         yield kinds(asked.components), rows(asked.component_trust)
+    if asked.example_trust is not None and asked.examples is not None:
+        yield kinds(asked.examples), rows(asked.example_trust)
     for name, check in asked.other_checks.items():
         yield name, rows(Trust("supported", "", "", (check,)))
 
@@ -291,6 +294,7 @@ def _sum(parts: tuple[Part, ...]) -> Part:
         float(sum(part.forwards for part in parts)),
         float(sum(part.backwards for part in parts)),
         float(sum(part.seconds for part in parts)),
+        float(sum(part.fits for part in parts)),
     )
 
 
@@ -311,6 +315,7 @@ def cites(asked: Explanation) -> tuple[str, ...]:
     credits_ = [asked.features, asked.components, asked.examples, *asked.others.values()]
     checks = [*asked.trust.checks, *asked.other_checks.values()]
     checks += [] if asked.component_trust is None else asked.component_trust.checks
+    checks += [] if asked.example_trust is None else asked.example_trust.checks
     keys = [key for credit in credits_ if credit is not None for key in _cited(credit)]
     for check in checks:
         keys += [CITED_BY[check.name]] if check.name in CITED_BY else []
