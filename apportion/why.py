@@ -119,11 +119,6 @@ def why(
         shown.trust,
         None if axis is None else axis.credit,
         None if axis is None else axis.trust,
-        None if learned is None else learned.credit,
-        None if learned is None else learned.trust,
-        () if learned is None else learned.refitted,
-        () if learned is None else learned.shown,
-        None if learned is None else learned.pictures,
         prediction=prediction,
         value=in_words(value, asked, prediction),
         absent=shown.setup.absent,
@@ -136,7 +131,23 @@ def why(
         budget=budget,
         model=asked.name or type(asked.model).__name__,
     )
-    return replace(answer, parts=costs(answer, learned))
+    return _with_rows(answer, learned)
+
+
+def _with_rows(answer: Explanation, learned: Examples | None) -> Explanation:
+    """The answer with its axis of training rows, and what all of it cost."""
+    parts = costs(answer, learned)
+    if learned is None:
+        return replace(answer, parts=parts)
+    return replace(
+        answer,
+        examples=learned.credit,
+        example_trust=learned.trust,
+        refitted=learned.refitted,
+        examples_shown=learned.shown,
+        example_pictures=learned.pictures,
+        parts=parts,
+    )
 
 
 def _runs(given: TrainingRun | Sequence[TrainingRun] | None, subject: Subject) -> list[TrainingRun]:
