@@ -96,11 +96,7 @@ def why(
     given = _one(asked.prepare(input))
     prediction = predicted(asked, given, asked_about(value, target), against)
     value = _value(value, prediction)
-    runs = _runs(train, asked)
-    start = time.perf_counter()
-    learned = examples(asked, given, value, runs, EXAMPLES * budget, seed) if runs else None
-    # what training rows leave over buys precision for the input
-    budget_left = budget - min(time.perf_counter() - start, EXAMPLES * budget if runs else 0.0)
+    learned, budget_left = _learned(asked, given, value, _runs(train, asked), budget, seed)
     # the components first: what they leave over buys precision for the features
     start = time.perf_counter()
     inner = _components(asked, given, value, COMPONENTS * budget_left, seed)
@@ -110,7 +106,7 @@ def why(
     shown = _features(asked, given, value, Share(left - apart, budget), seed, store)
     others, other_checks = _pixels(shown, seed, store, apart)
     refused = [f"components: {inner}"] if isinstance(inner, str) else []
-    refused += [TRAINING] if learned is None else []
+    refused += [] if learned is not None else [TRAINING]
     axis = None if isinstance(inner, str) else inner
     answer = Explanation(
         question(asked, prediction),
@@ -148,6 +144,24 @@ def _with_rows(answer: Explanation, learned: Examples | None) -> Explanation:
         example_pictures=learned.pictures,
         parts=parts,
     )
+
+
+def _learned(
+    subject: Subject,
+    given: Prepared,
+    value: Value,
+    runs: Sequence[TrainingRun],
+    budget: float,
+    seed: int,
+) -> tuple[Examples | None, float]:
+    """The axis of training rows where a training was recorded, and the seconds left; what it does
+    not use buys precision for the input.
+    """
+    if not runs:
+        return None, budget
+    start, share = time.perf_counter(), EXAMPLES * budget
+    learned = examples(subject, given, value, runs, share, seed)
+    return learned, budget - min(time.perf_counter() - start, share)
 
 
 def _runs(given: TrainingRun | Sequence[TrainingRun] | None, subject: Subject) -> list[TrainingRun]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,6 +89,9 @@ class Refits:
             self.recipe.start is None, repr(self.recipe.net.module),
         )  # fmt: skip
         told.update(repr(told_of).encode())
+        if self.recipe.order is not None:
+            order = self.recipe.order
+            told.update(order.index.where(order.present, -1).numpy().tobytes())
         return told.hexdigest()
 
     def params(self, weights: Weights, seeds: Tensor) -> Float[Tensor, "fit p"]:
@@ -143,8 +147,11 @@ class Refits:
 def _told(loss: PerExample) -> str:
     """A loss by name, and a function also by what it does."""
     if isinstance(loss, FunctionType):
-        return f"{loss.__qualname__} {loss.__code__.co_code.hex()} {loss.__code__.co_consts}"
-    return repr(loss)
+        code = loss.__code__
+        text = f"{loss.__qualname__} {code.co_code.hex()} {code.co_names} {code.co_consts}"
+    else:
+        text = repr(loss)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # addresses differ between processes
 
 
 def plan_of(recipe: Recipe, weights: Weights, seeds: Tensor, semantics: Semantics) -> Plan:
@@ -159,15 +166,16 @@ def plan_of(recipe: Recipe, weights: Weights, seeds: Tensor, semantics: Semantic
     ]
     steps, width = max(b.steps for b in every), max(b.index.shape[1] for b in every)
     index = torch.zeros(len(every), steps, width, dtype=torch.long)
-    weight = torch.zeros(len(every), steps, width)
-    size = torch.zeros(len(every), steps)
-    rate = torch.zeros(len(every), steps)
+    # as wide as a single training reads them
+    weight = torch.zeros(len(every), steps, width, dtype=torch.float64)
+    size = torch.zeros(len(every), steps, dtype=torch.float64)
+    rate = torch.zeros(len(every), steps, dtype=torch.float64)
     for m, b in enumerate(every):
         t, r = b.index.shape
         index[m, :t, :r] = b.index
-        weight[m, :t, :r] = b.present * weights[m].float()[b.index]
+        weight[m, :t, :r] = b.present * weights[m].double()[b.index]
         size[m, :t] = b.present.sum(-1)
-        rate[m, :t] = recipe.schedule.rates(t).float()
+        rate[m, :t] = recipe.schedule.rates(t)
     return Plan(index, weight, size, rate)
 
 
