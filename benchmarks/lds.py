@@ -30,11 +30,11 @@ def show(name: str, got: Entry, seconds: float | None = None) -> None:
     )
 
 
-def ceilings(values: Tensor) -> dict[str, Entry]:
+def ceilings(values: Tensor, seeds: int) -> dict[str, Entry]:
     """Seed agreement, and the limit for any predictor: seeds of the truth v many others."""
-    own, others = values[:, :2].mean(1), values[:, 2:].mean(1)
+    own, others = values[:, :seeds].mean(1), values[:, seeds:].mean(1)
     return {
-        "agreement/2v2": entry(seed_agreement(own, values[:, 2:4].mean(1))),
+        "agreement/2v2": entry(seed_agreement(values[:, :2].mean(1), values[:, 2:4].mean(1))),
         "agreement/1v1": entry(seed_agreement(values[:, 0], values[:, 1])),
         "ceiling": entry(seed_agreement(own, others)),
     }
@@ -49,7 +49,7 @@ def run(asked: argparse.Namespace) -> dict[str, Entry]:
     begun = time.perf_counter()
     values = t.truth(present, seeds)
     print(f"{sets} subsets x {len(seeds)} seeds trained in {time.perf_counter() - begun:.0f} s")
-    told = ceilings(values)
+    told = ceilings(values, asked.truth_seeds)
     for name, got in told.items():
         show(name, got)
     truth = values[:, : asked.truth_seeds].mean(1)
