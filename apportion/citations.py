@@ -103,6 +103,11 @@ REFERENCES = {
         "Studying large language model generalization with influence functions",
         "", 2023, ("arXiv:2308.03296",),
     ),
+    "hanawa2021": Reference(
+        "Hanawa, Yokoi, Hara and Inui",
+        "Evaluation of similarity-based explanations",
+        "ICLR", 2021, ("arXiv:2006.04528",),
+    ),
     "hestenes1952": Reference(
         "Hestenes and Stiefel",
         "Methods of conjugate gradients for solving linear systems",
@@ -119,6 +124,11 @@ REFERENCES = {
         "MAGIC: Near-optimal data attribution for deep learning",
         "", 2025, ("arXiv:2504.16430",),
     ),
+    "jia2019": Reference(
+        "Jia, Dao, Wang, Hubis, Gürel, Li, Zhang, Spanos and Song",
+        "Efficient task-specific data valuation for nearest neighbor algorithms",
+        "PVLDB 12(11), 1610-1623", 2019, ("doi:10.14778/3342263.3342637", "arXiv:1908.08619"),
+    ),
     "koh2017": Reference(
         "Koh and Liang",
         "Understanding black-box predictions via influence functions",
@@ -128,6 +138,11 @@ REFERENCES = {
         "Lundberg and Lee",
         "A unified approach to interpreting model predictions",
         "NeurIPS", 2017, ("arXiv:1705.07874",),
+    ),
+    "martens2015": Reference(
+        "Martens and Grosse",
+        "Optimizing neural networks with Kronecker-factored approximate curvature",
+        "ICML", 2015, ("arXiv:1503.05671",),
     ),
     "mitchell2022": Reference(
         "Mitchell, Cooper, Frank and Holmes",

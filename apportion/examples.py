@@ -84,18 +84,16 @@ def examples(
     admit_run(subject, given, value, runs[0])
     n = runs[0].recipe.rows.n
     players = training_rows(n, names=named(runs[0], subject))
-    solver = Dense() if runs[0].net.size <= SMALL else CG(tolerance=0.01, iterations=400)
+    solver = Dense() if runs[0].net.size <= SMALL else CG(tolerance=0.03, iterations=400)
     response = Influence(solver=solver, at="averaged")
     game = RefitGame(runs[0], queries, players, seeds=(seed + 1,))
     say(f"training rows: {response} on {n:,} rows")
     credit = attribute(ImplicitGame(game, response, tuple(runs)), Gradient(), seed=seed)
-    took = time.perf_counter() - start
-    each = runs[0].seconds
-    left = seconds - took
-    other = left - took > each
-    if other:
-        left -= each + took
-    refits = _refit(credit, game, seed, left)
+    # refits come first: they decide; one more training, and its credit, if there is time for both
+    again = 1.2 * (time.perf_counter() - start + runs[0].seconds)
+    left = seconds - (time.perf_counter() - start)
+    refits = _refit(credit, game, seed, (left - again, left))
+    other = seconds - (time.perf_counter() - start) > again
     checks = [
         UNCONFIRMED if refits is None else _matters(refits, n, game),
         _another(credit, runs[0], response, game, seed) if other else unasked(AGAIN),
@@ -142,12 +140,14 @@ def _ends(credit: Attribution, k: int) -> tuple[list[int], list[int]]:
     return order[:k], order[::-1][:k]
 
 
-def _refit(credit: Attribution, game: RefitGame, seed: int, seconds: float) -> _Refits | None:
-    """Trains without the leading rows, as often as the seconds allow; None where that is too
-    seldom.
+def _refit(
+    credit: Attribution, game: RefitGame, seed: int, seconds: tuple[float, float]
+) -> _Refits | None:
+    """Trains without the leading rows, as often as the seconds allow: the fewer, or, where those
+    are too few, the more. None where that is too seldom.
     """
     assert isinstance(game.run, TrainingRun)
-    if game.run.seconds * SETS * SEEDS[0] > MOST_OVER * seconds:
+    if game.run.seconds * SETS * SEEDS[0] > MOST_OVER * seconds[1]:
         return None
     n = credit.players.n
     k = max(round(SHARE * n), 1)
@@ -169,7 +169,8 @@ def _refit(credit: Attribution, game: RefitGame, seed: int, seconds: float) -> _
     begun = time.perf_counter()
     first = ask(range(1))
     each = time.perf_counter() - begun
-    seeds = min(int(seconds / each), SEEDS[1])
+    seeds = min(int(seconds[0] / each), SEEDS[1])
+    seeds = seeds if seeds >= SEEDS[0] else min(int(seconds[1] / each), SEEDS[0])
     if seeds < SEEDS[0]:
         return None
     say(f"training rows: {seeds * SETS} refits, at most {seeds * each:.0f} s")

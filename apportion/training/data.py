@@ -74,6 +74,8 @@ class Rows:
                 f"the training data is a {type(data).__name__}; give (x, y) tensors, a PyTorch "
                 "Dataset with a length, or a Hugging Face dataset with input= and label="
             )
+        if not len(data):
+            raise BadRequest("the training set is empty; a run needs at least one row")
         stacked = default_collate([data[i] for i in range(len(data))])
         if isinstance(stacked, Mapping):
             return cls(*_columns(stacked, input, label))

@@ -65,14 +65,15 @@ class Net:
     def flat(self, params: Params) -> Float[Tensor, "*row p"]:
         """Named tensors as one vector, or several stacked ones as rows."""
         own = dict(self.module.named_parameters())
-        return torch.cat([params[k].flatten(params[k].ndim - own[k].ndim) for k in self.names], -1)
+        lead = {k: params[k].shape[: params[k].ndim - own[k].ndim] for k in self.names}
+        return torch.cat([params[k].reshape(*lead[k], own[k].numel()) for k in self.names], -1)
 
     def named(self, vector: Float[Tensor, "*row p"]) -> dict[str, Tensor]:
         """The inverse of `flat`."""
         own = dict(self.module.named_parameters())
         parts = vector.split([own[k].numel() for k in self.names], -1)
         return {
-            k: part.reshape(*vector.shape[:-1], *own[k].shape)
+            k: part.reshape((*vector.shape[:-1], *own[k].shape))
             for k, part in zip(self.names, parts, strict=True)
         }
 

@@ -129,7 +129,8 @@ class Refits:
         begun = {int(s): recipe.begin(int(s)) for s in seeds.unique()}
         starts = {k: torch.stack([begun[int(s)][k] for s in seeds]) for k in recipe.net.names}
         plan = plan_of(recipe, weights, seeds, self.semantics)
-        done = recipe.stepper.together(starts, plan, recipe.rows.take)
+        way = recipe.stepper.each if _convolves(recipe.net.module) else recipe.stepper.together
+        done = way(starts, plan, recipe.rows.take)
         return recipe.net.flat(done)
 
     def _keep(self, keys: list[Key], params: Float[Tensor, "fit p"]) -> None:
@@ -142,6 +143,15 @@ class Refits:
         if self.folder is not None:
             _write(self.folder, self.digest, keys, params)
         self.known.update(zip(keys, params, strict=True))
+
+
+def _convolves(module: nn.Module) -> bool:
+    """Batched over models, a convolution becomes a grouped one, which is slow on a CPU: such
+    models are trained one after the other.
+    """
+    return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules()) and not any(
+        p.is_cuda for p in module.parameters()
+    )
 
 
 def _told(loss: PerExample) -> str:
@@ -201,7 +211,7 @@ def _write(folder: Path, digest: str, keys: list[Key], params: Tensor) -> None:
         },
         metadata={"refits": digest},
     )
-    name = hashlib.sha256(blob).hexdigest()[:16]
+    name = _name(blob)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{name}.part"
@@ -214,11 +224,21 @@ def _write(folder: Path, digest: str, keys: list[Key], params: Tensor) -> None:
         ) from failure
 
 
+def _name(blob: bytes) -> str:
+    """A file of fits is named by its content, which tells damage."""
+    return hashlib.sha256(blob).hexdigest()[:16]
+
+
 def _read(folder: Path, digest: str) -> dict[Key, Tensor]:
     """All finished fits in a folder; those of another recipe are refused."""
     known: dict[Key, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         blob = path.read_bytes()
+        if _name(blob) != path.stem:
+            raise BadRequest(
+                f"{path} is damaged: its content does not match its name; delete it, and its "
+                "trainings are run again"
+            )
         try:
             held = load(blob)
             head = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])

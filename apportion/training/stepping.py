@@ -53,6 +53,7 @@ class Stepper:
         all. Trainings that have taken their last step stay where they are.
         """
         state = vmap(self.optimiser.start)(dict(starts))
+        kind = next(iter(starts.values())).dtype  # else wider rates would widen single numbers
         for t in range(plan.index.shape[1]):
 
             def one(
@@ -61,11 +62,25 @@ class Stepper:
                 return self.after(state, Batch(*own[:4]), own[4], t)
 
             x, y = take(plan.index[:, t])
-            size = plan.size[:, t].clamp(min=1)
-            new = vmap(one)(state, (x, y, plan.weight[:, t], size, plan.rate[:, t]))
+            size, rate = plan.size[:, t].clamp(min=1).to(kind), plan.rate[:, t].to(kind)
+            new = vmap(one)(state, (x, y, plan.weight[:, t], size, rate))
             live = plan.size[:, t] > 0
             state = new if bool(live.all()) else _where(live, new, state)
         return state.params
+
+    def each(
+        self, starts: Params, plan: Plan, take: Callable[[Tensor], tuple[Inputs, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The same, one training after the other."""
+        ends = []
+        for m in range(len(plan.index)):
+            state = self.optimiser.start({k: p[m] for k, p in starts.items()})
+            for t in range(int((plan.size[m] > 0).sum())):
+                x, y = take(plan.index[m, t])
+                batch = Batch(x, y, plan.weight[m, t], plan.size[m, t])
+                state = self.after(state, batch, float(plan.rate[m, t]), t)
+            ends.append(state.params)
+        return {k: torch.stack([end[k] for end in ends]) for k in starts}
 
 
 @dataclass(frozen=True, eq=False)

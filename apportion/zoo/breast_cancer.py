@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..subject import Subject
+from ..training import AdamW, Cosine, Recipe, Rows, cross_entropy
 from ._cache import needs
 from ._train import trained
 
@@ -20,15 +21,20 @@ def load() -> Subject:
     x, y, columns = data()
     middle, spread = x[:TRAIN].mean(0), x[:TRAIN].std(0)
     scaled = (x - middle) / spread
-    model = trained("breast-cancer-mlp", build, lambda: (scaled[:TRAIN], y[:TRAIN]), epochs=30)
+    recipe = Recipe(
+        build=build, rows=Rows(scaled[:TRAIN], y[:TRAIN]), loss=cross_entropy,
+        optimiser=AdamW(weight_decay=1e-2), schedule=Cosine(3e-3), epochs=30, batch=64,
+    )  # fmt: skip
+    run = trained("breast-cancer-mlp", recipe)
     return Subject(
-        model,
+        run.model(),
         "table",
         lambda row: (row.to(torch.float32) - middle) / spread,
         labels=("malignant", "benign"),
         background=scaled[:BACKGROUND],
         columns=columns,
         name="breast-cancer MLP",
+        training=run,
     )
 
 

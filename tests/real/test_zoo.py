@@ -219,7 +219,7 @@ def weights(sub: ap.Subject) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     ("name", "module", "maker"),
-    [("breast-cancer", _train, "fit"), ("minilm", minilm, "unpack")],
+    [("breast-cancer", _train, "train"), ("minilm", minilm, "unpack")],
 )
 def test_the_second_load_comes_from_the_cache(name, module, maker, monkeypatch, empty) -> None:
     first = weights(subject(name))
@@ -246,12 +246,12 @@ def test_training_gives_the_same_weights_again(empty, monkeypatch, tmp_path) -> 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError("no space left on device")])
 def test_an_interrupted_training_leaves_nothing(failure, empty, monkeypatch) -> None:
-    def half(tensors: object, path: Path) -> None:
-        path.write_bytes(b"half a file")
+    def half(run: object, folder: Path) -> None:
+        (folder / "run.json").write_bytes(b"half a file")
         raise failure
 
     with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, OSError)):
-        patched.setattr(_train, "save_file", half)
+        patched.setattr(_train, "save", half)
         subject("breast-cancer")
     assert list(empty.iterdir()) == []
     x, y, _ = breast_cancer.data()

@@ -7,7 +7,9 @@ from .damping import by_training
 from .dense import Dense
 from .grad_dot import GradDot
 from .influence import Influence, Solver
+from .kronecker import EKFac, KFac
 from .lissa import LiSSA
+from .neighbours import KnnShapley, Neighbours
 from .source import Source
 from .tracin import TracIn
 from .trak import TRAK
@@ -19,9 +21,13 @@ __all__ = [
     "Arnoldi",
     "CG",
     "Dense",
+    "EKFac",
     "GradDot",
     "Influence",
+    "KFac",
+    "KnnShapley",
     "LiSSA",
+    "Neighbours",
     "Response",
     "Solver",
     "TRAK",
@@ -36,8 +42,12 @@ TABLE: dict[str, type[Response]] = {
     # by similarity of gradients
     "grad-dot": GradDot,
     "tracin": TracIn,
+    # by activations
+    "neighbours": Neighbours,
+    "knn-shapley": KnnShapley,
     # by the curvature at the end
     "influence": Influence,
+    "trak": TRAK,
     # through the training
     "source": Source,
     "unrolled": Unrolled,
@@ -46,6 +56,8 @@ TABLE: dict[str, type[Response]] = {
 # how `Influence` inverts the curvature
 SOLVERS: dict[str, type[Solver]] = {
     "dense": Dense,
+    "ekfac": EKFac,
+    "kfac": KFac,
     "cg": CG,
     "lissa": LiSSA,
     "arnoldi": Arnoldi,
