@@ -13,11 +13,15 @@ from torch import Tensor
 import apportion as ap
 from apportion.backward.response import (
     CG,
+    TRAK,
     Arnoldi,
     Dense,
+    EKFac,
     GradDot,
     Influence,
+    KFac,
     LiSSA,
+    Neighbours,
     Response,
     Source,
     TracIn,
@@ -100,15 +104,27 @@ def datamodel(case: Case) -> Scored:
 
 
 METHODS: dict[str, Callable[[Case], Scored]] = {
+    "cosine": response(Neighbours()),
     "graddot": response(GradDot()),
     "tracin": response(TracIn()),
     "influence": response(Influence()),
     "influence-block": response(Influence(solver=Dense(blocks=True))),
     "cg": response(Influence(solver=CG(tolerance=1e-3))),
+    "kfac": response(Influence(solver=KFac())),
+    "ekfac": response(Influence(solver=EKFac())),
+    "ekfac-sampled": response(Influence(solver=EKFac(labels="sampled"))),
+    "ekfac-published": response(
+        Influence(solver=EKFac(labels="sampled", basis="factors", share=1.0))
+    ),
+    "ekfac-averaged": response(Influence(solver=EKFac(), at="averaged")),
+    "trak": jointly(TRAK()),
+    "trak-plain": jointly(TRAK(kernel="plain")),
     "lissa": response(Influence(solver=LiSSA())),
     "arnoldi": response(Influence(solver=Arnoldi())),
     "source": response(Source()),
+    "source-ekfac": response(Source(spectral=EKFac())),
     "averaged": response(Influence(at="averaged")),
+    "best": response(Influence(at="averaged")),  # of those that take at most five trainings
     "magic": own_run,
     "datamodel": datamodel,
 }

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 import apportion as ap
 from apportion.backward.response import KnnShapley
 from apportion.backward.response.neighbours import knn_shapley
+from apportion.taps import Site
 from tests.oracles.test_neighbours import BY_HAND, SITES, Q, activations, queries, run_of
 from tests.small import close, normal
 

@@ -34,6 +34,13 @@ class Solver(Protocol):
     ) -> Float[Tensor, "m p"]: ...
 
 
+@runtime_checkable
+class Noted(Protocol):
+    """A solver that does not cover every parameter alike, and says so."""
+
+    def notes(self, run: TrainingRun) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Influence:
     """tau_i = -(1/n) grad value' (C + damping)^-1 grad loss_i: the derivative of the value by the
@@ -75,7 +82,8 @@ class Influence:
 
     def notes(self, runs: Sequence[TrainingRun]) -> tuple[str, ...]:
         how = "asked for" if self.damping is not None else "by weight decay + 1 / reach of the run"
-        return (f"damping {chosen(self.damping, runs[0]):.3g}, {how}",)
+        told = self.solver.notes(runs[0]) if isinstance(self.solver, Noted) else ()
+        return (f"damping {chosen(self.damping, runs[0]):.3g}, {how}", *told)
 
     def passes(self, run: TrainingRun) -> float:
         return self.solver.passes(run) + (len(run.spaced) if self.at == "averaged" else 1)
