@@ -35,7 +35,7 @@ Scored = Iterator[
     tuple[int, Callable[[], list[Tensor]]]
 ]  # by models: one credit, or several single ones
 GRID = (1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 3e-2, 1e-1)
-REFITS = 6000  # of the datamodel
+REFITS = {True: 6000, False: 1500}  # of the datamodel, by whether the model is small
 
 
 @dataclass(eq=False)
@@ -93,7 +93,7 @@ def own_run(case: Case) -> Scored:
 
 def datamodel(case: Case) -> Scored:
     """Ridge on refits with a seed each, none of them scored on."""
-    refits = 300 if case.fast else REFITS
+    refits = 300 if case.fast else REFITS[case.task.recipe.net.size < 3000]
 
     def fit() -> list[Tensor]:
         game = RefitGame(case.task.blank(), case.task.queries, seeds=None)

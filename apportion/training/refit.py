@@ -129,7 +129,7 @@ class Refits:
         begun = {int(s): recipe.begin(int(s)) for s in seeds.unique()}
         starts = {k: torch.stack([begun[int(s)][k] for s in seeds]) for k in recipe.net.names}
         plan = plan_of(recipe, weights, seeds, self.semantics)
-        way = recipe.stepper.each if _convolves(recipe.net.module) else recipe.stepper.together
+        way = recipe.stepper.each if _one_by_one(recipe.net) else recipe.stepper.together
         done = way(starts, plan, recipe.rows.take)
         return recipe.net.flat(done)
 
@@ -145,13 +145,16 @@ class Refits:
         self.known.update(zip(keys, params, strict=True))
 
 
-def _convolves(module: nn.Module) -> bool:
-    """Batched over models, a convolution becomes a grouped one, which is slow on a CPU: such
-    models are trained one after the other.
+GROUPED = 10_000  # parameters of a convolutional network up to which batching pays on a CPU
+
+
+def _one_by_one(net: Net) -> bool:
+    """Batched over models, a convolution becomes a grouped one, which is slow on a CPU: larger
+    such models are trained one after the other.
     """
-    return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules()) and not any(
-        p.is_cuda for p in module.parameters()
-    )
+    convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in net.module.modules())
+    on_cpu = not any(p.is_cuda for p in net.module.parameters())
+    return convolves and on_cpu and net.size > GROUPED
 
 
 def _told(loss: PerExample) -> str:
