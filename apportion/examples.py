@@ -22,6 +22,7 @@ from .players import training_rows
 from .progress import say
 from .subject import Prepared, Subject
 from .training import Queries, TrainingRun, reading, train
+from .training.refit import one_by_one
 from .trust import Trust, decide
 from .types import BadRequest
 from .values import Value
@@ -32,7 +33,9 @@ TOGETHER = 10  # rows whose removal is confirmed by refits
 SHARE = 0.05  # of the rows, whose removal is compared with that of as many random ones
 SEEDS = (3, 12)  # training seeds that refits are averaged over: fewest, most
 SETS = 5  # all rows; without the most helpful, the most harmful; without a share, helpful or random
-MOST_OVER = 4.0  # refits are stepped together: they may take so much less than one by one
+# how many times less refits may take than so many trainings: one by one, and stepped together
+MOST_OVER = {True: 2.0, False: 30.0}
+MARGINAL = 0.25  # time of more trainings stepped together, as a share of as many first ones
 SHOWN = 5  # rows shown at either end
 COUNTS, AGAIN = "refits without the most helpful", "another training"
 UNCONFIRMED = Check(
@@ -147,7 +150,8 @@ def _refit(
     are too few, the more. None where that is too seldom.
     """
     assert isinstance(game.run, TrainingRun)
-    if game.run.seconds * SETS * SEEDS[0] > MOST_OVER * seconds[1]:
+    over = MOST_OVER[one_by_one(game.run.net)]
+    if game.run.seconds * SETS * SEEDS[0] > over * seconds[1]:
         return None
     n = credit.players.n
     k = max(round(SHARE * n), 1)
@@ -169,11 +173,12 @@ def _refit(
     begun = time.perf_counter()
     first = ask(range(1))
     each = time.perf_counter() - begun
-    seeds = min(int(seconds[0] / each), SEEDS[1])
-    seeds = seeds if seeds >= SEEDS[0] else min(int(seconds[1] / each), SEEDS[0])
+    more = each if one_by_one(game.run.net) else MARGINAL * each
+    few, many = (1 + int(max(s - each, 0.0) / more) for s in seconds)
+    seeds = min(few, SEEDS[1]) if few >= SEEDS[0] else min(many, SEEDS[0])
     if seeds < SEEDS[0]:
         return None
-    say(f"training rows: {seeds * SETS} refits, at most {seeds * each:.0f} s")
+    say(f"training rows: {seeds * SETS} refits, about {each + seeds * more:.0f} s")
     return _Refits(helpful, harmful, torch.cat([first, ask(range(1, seeds))]), k)
 
 

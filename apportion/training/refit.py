@@ -129,7 +129,7 @@ class Refits:
         begun = {int(s): recipe.begin(int(s)) for s in seeds.unique()}
         starts = {k: torch.stack([begun[int(s)][k] for s in seeds]) for k in recipe.net.names}
         plan = plan_of(recipe, weights, seeds, self.semantics)
-        way = recipe.stepper.each if _one_by_one(recipe.net) else recipe.stepper.together
+        way = recipe.stepper.each if one_by_one(recipe.net) else recipe.stepper.together
         done = way(starts, plan, recipe.rows.take)
         return recipe.net.flat(done)
 
@@ -148,7 +148,7 @@ class Refits:
 GROUPED = 10_000  # parameters of a convolutional network up to which batching pays on a CPU
 
 
-def _one_by_one(net: Net) -> bool:
+def one_by_one(net: Net) -> bool:
     """Batched over models, a convolution becomes a grouped one, which is slow on a CPU: larger
     such models are trained one after the other.
     """

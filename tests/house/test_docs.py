@@ -71,3 +71,12 @@ def test_the_examples_of_the_first_page_run(block: int) -> None:
     scope: dict = {}
     exec(blocks("start.md")[block], scope)
     assert scope["credit"].scores.isfinite().all()
+
+
+def test_the_page_about_training_examples_runs() -> None:
+    scope: dict = {}
+    with torch.random.fork_rng(devices=[]):  # a loop of one's own starts from the global generator
+        for block in blocks("training.md"):
+            exec(block, scope)
+    assert scope["why"].refitted
+    assert scope["credit"].scores.shape == (5, 1000)
