@@ -14,10 +14,12 @@ from torch import Generator
 
 from .attribution import Attribution, Provenance
 from .estimators import Estimator
-from .games import Game, averaged, cached, chunked, counted, require
+from .games import Game, Wrapped, averaged, cached, chunked, counted, require
+from .games.base import Trains
 from .games.wrap import Ledger, Store, chunk_of, draws_each
-from .progress import watched
+from .progress import say, watched
 from .types import BadRequest, Cost, OverBudget
+from .wording import clock
 
 
 def attribute(
@@ -48,6 +50,7 @@ def attribute(
             f"{estimator} needs up to {bound} for {game.players}, the budget is {budget}. Lower "
             "its samples, or coarsen the players."
         )
+    _announce(game, bound, name)
     start = time.perf_counter()
     with watched(f"{name} on {game.players}", bound.evaluations + bound.gradients) as tick:
         ledger = Ledger(bound, asked_for=name, tick=tick)
@@ -75,6 +78,18 @@ def attribute(
         versions=versions(),
     )
     return replace(_finite(credit, name), cost=ledger.spent, provenance=stamp)
+
+
+def _announce(game: Game, bound: Cost, name: str) -> None:
+    """What trainings will cost, before the first of them."""
+    while isinstance(game, Wrapped):
+        game = game.inner
+    if not game.price.fits or not bound.evaluations:
+        return
+    fits = round(game.price.fits * bound.evaluations)
+    each = game.seconds_each if isinstance(game, Trains) else None
+    took = "" if each is None else f", {clock(fits * each)} one after the other"
+    say(f"{name}: up to {fits:,} trainings{took}; those kept are not run again")
 
 
 def _admit(game: object, estimator: object, budget: object, store: object) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from . import backward, zoo
 from .attribute import versions
 from .attribution import drawing
-from .backward import unruled
+from .backward import response, unruled
 from .estimators import TABLE
 from .explanation import Explanation, load
 from .games.base import Need
@@ -176,6 +176,8 @@ def methods(
         out.print(f"[bold]{name}[/bold]  needs {cls.needs}; {cost} for {players} players")
         out.print(f"    {first}", markup=False, highlight=False)
         out.print(f"    promises: {promises or 'nothing'}", style="dim", highlight=False)
+    if "gradient" in listed:
+        _list_responses()
 
 
 @app.command(no_args_is_help=True)
@@ -282,6 +284,16 @@ def demo(
 def main() -> None:
     """Entry point of the `apportion` command."""
     app()
+
+
+def _list_responses() -> None:
+    """What gives a game of training rows its gradient."""
+    out.print("\nof training rows, by gradient × ImplicitGame(game, response):", style="dim")
+    for table, kind in ((response.TABLE, "response"), (response.SOLVERS, "solver of influence")):
+        for name, cls in table.items():
+            first = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+            out.print(f"[bold]{name}[/bold]  {kind}: backward.response.{cls.__name__}")
+            out.print(f"    {first}", markup=False, highlight=False)
 
 
 def _needs_listed(needs: str | None) -> tuple[Need, ...]:

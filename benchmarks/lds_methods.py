@@ -116,6 +116,7 @@ METHODS: dict[str, Callable[[Case], Scored]] = {
     "ekfac-published": response(
         Influence(solver=EKFac(labels="sampled", basis="factors", share=1.0))
     ),
+    "ekfac-refined": response(Influence(solver=EKFac(refine=3))),
     "ekfac-averaged": response(Influence(solver=EKFac(), at="averaged")),
     "trak": jointly(TRAK()),
     "trak-plain": jointly(TRAK(kernel="plain")),

@@ -75,6 +75,15 @@ class Game(Protocol):
     def describe(self) -> Description: ...
 
 
+@runtime_checkable
+class Trains(Protocol):
+    """A game whose evaluations are trainings."""
+
+    @property
+    def seconds_each(self) -> float | None:
+        """What one of them took; None = not known."""
+
+
 def admit(game: Game, gates: Tensor, draw: Tensor | None) -> Tensor:
     """Gates checked against the game, and the draw of each row (zeros where there is only one)."""
     n = game.players.n
