@@ -62,7 +62,12 @@ def cnn() -> nn.Module:
     )  # fmt: skip
 
 
-MODELS = {"mlp": mlp, "cnn": cnn}
+def tiny() -> nn.Module:
+    """For smoke runs."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.GELU(), nn.Linear(6, 10))
+
+
+MODELS = {"mlp": mlp, "cnn": cnn, "tiny": tiny}
 
 
 def task(

@@ -1,8 +1,8 @@
 """How well each method predicts what training on half of the rows does: the linear datamodeling
 score on digits, with its ceilings. Methods and their options are in benchmarks/lds_methods.py.
 
-python -m benchmarks.lds --model mlp|cnn [--epochs 30] [--methods a,b] [--seed 0] [--json FILE]
-[--fast]
+python -m benchmarks.lds --model mlp|cnn [--epochs 30] [--methods a,b] [--sets 60]
+[--truth-seeds 2] [--paired] [--seed 0] [--json FILE] [--fast]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from apportion.evaluate.datamodeling import per_query, seed_agreement, subsets
 from benchmarks.digits_task import Task, task
-from benchmarks.lds_extra import Entry, damping_grid, entry, magic
+from benchmarks.lds_extra import Entry, damping_grid, entry, magic, paired
 from benchmarks.lds_methods import METHODS, Case
 
 TRUTH, OTHERS = (100, 101), tuple(range(102, 112))
@@ -41,7 +41,8 @@ def ceilings(values: Tensor, seeds: int) -> dict[str, Entry]:
 
 
 def run(asked: argparse.Namespace) -> dict[str, Entry]:
-    t: Task = task(asked.model, asked.seed, epochs=asked.epochs, rows=150 if asked.fast else 1000)
+    name = "tiny" if asked.fast else asked.model
+    t: Task = task(name, asked.seed, epochs=asked.epochs, rows=150 if asked.fast else 1000)
     rng = Generator().manual_seed(asked.seed + 1)
     n, sets = t.recipe.rows.n, 8 if asked.fast else asked.sets
     present = subsets(n, sets, 0.5, rng)
@@ -63,6 +64,8 @@ def run(asked: argparse.Namespace) -> dict[str, Entry]:
             key = f"lds/{name}/{models}"
             told[key] = entry(each)
             show(key, told[key], time.perf_counter() - begun)
+    if asked.paired:
+        told |= paired(case, present, truth, show)
     if not asked.methods:
         told |= damping_grid(case, present, truth, show)
         told |= magic(t, asked.seed, asked.fast, show)
@@ -76,6 +79,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sets", type=int, default=60, help="half-size subsets scored on")
     parser.add_argument("--truth-seeds", type=int, default=2, help="seeds averaged in the truth")
     parser.add_argument("--methods", default="", help="comma-separated; all by default")
+    parser.add_argument("--paired", action="store_true", help="differences query by query")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--fast", action="store_true", help="a smoke run on 150 rows")

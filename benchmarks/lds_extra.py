@@ -9,7 +9,15 @@ from dataclasses import replace
 
 from torch import Generator, Tensor
 
-from apportion.backward.response import Influence, Unrolled, by_training, smoothness
+from apportion.backward.response import (
+    EKFac,
+    Influence,
+    Response,
+    Source,
+    Unrolled,
+    by_training,
+    smoothness,
+)
 from apportion.evaluate.datamodeling import bootstrap, per_query, subsets
 from apportion.games import RefitGame
 from apportion.training import Constant, train
@@ -19,6 +27,7 @@ from benchmarks.lds_methods import GRID, Case
 Entry = dict[str, float | str]
 Show = Callable[[str, Entry], None]
 SETS = 60
+FINE = (1e-5, 3e-5)  # EK-FAC wants less damping
 
 
 def entry(each: Tensor, unit: str = "rank correlation") -> Entry:
@@ -36,6 +45,28 @@ def damping_grid(case: Case, present: Tensor, truth: Tensor, show: Show) -> dict
         credit = how(runs, case.task.queries)
         named = f"{by_training(runs[0]):.5f} (rule)" if damping is None else f"{damping:g}"
         told[f"damping/influence/{case.many}/{named}"] = entry(per_query(credit, present, truth))
+    for name, got in told.items():
+        show(name, got)
+    return told
+
+
+def paired(case: Case, present: Tensor, truth: Tensor, show: Show) -> dict[str, Entry]:
+    """Differences query by query: SOURCE with EK-FAC against EK-FAC influence at the damping that
+    is best on the truth itself, and averaged checkpoints against the final ones.
+    """
+    runs, q = case.runs(case.many), case.task.queries
+
+    def score(how: Response) -> Tensor:
+        return per_query(how(runs, q), present, truth)
+
+    grid = [score(Influence(solver=EKFac(share=1.0), damping=d)) for d in (*FINE, *GRID)]
+    best = max(grid, key=lambda each: float(each.mean()))
+    pairs = {
+        "source-ekfac minus best ekfac": score(Source(spectral=EKFac())) - best,
+        "source minus influence": score(Source()) - score(Influence()),
+        "averaged minus influence": score(Influence(at="averaged")) - score(Influence()),
+    }
+    told = {f"paired/{name}/{case.many}": entry(each) for name, each in pairs.items()}
     for name, got in told.items():
         show(name, got)
     return told
