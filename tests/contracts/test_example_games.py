@@ -194,3 +194,16 @@ def test_runs_of_different_rows_are_not_mixed() -> None:
     other = trained(rows=Rows(asked(24).input, classes().rows.label))
     with pytest.raises(ap.BadRequest, match="different rows"):
         ap.ImplicitGame(ap.RefitGame(trained(), asked()), Influence(), (trained(), other))
+
+
+def test_curves_of_removal_retrain_at_every_point() -> None:
+    """The curve's ends and middle are trainings on the rows that are left."""
+    game = grouped(seeds=(4,))
+    credit = ap.attribute(game, ap.LeaveOneOut())
+    score = ap.evaluate.deletion(credit, game, random=19)
+    (curve,) = score.curves.values()
+    order = credit.scores.argsort(descending=True)
+    for count, value in zip(curve.counts.tolist(), curve.own.tolist(), strict=True):
+        gates = torch.ones(1, 8, dtype=torch.bool)
+        gates[0, order[:count]] = False
+        assert value == pytest.approx(float(game.value(gates)[0]), abs=1e-6)
