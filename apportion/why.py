@@ -45,6 +45,7 @@ from .types import BadRequest
 from .values import Contrast, Logit, Margin, OfProbabilities, Value
 
 PIXEL_STEPS = 32
+TRAININGS = 2.0  # what the credit of training rows takes at least, in trainings
 TRAINING = "training examples: this needs the recorded training of the model, train=run"
 
 
@@ -106,7 +107,7 @@ def why(
     shown = _features(asked, given, value, Share(left - apart, budget), seed, store)
     others, other_checks = _pixels(shown, seed, store, apart)
     refused = [f"components: {inner}"] if isinstance(inner, str) else []
-    refused += [] if learned is not None else [TRAINING]
+    refused += [learned] if isinstance(learned, str) else []
     axis = None if isinstance(inner, str) else inner
     answer = Explanation(
         question(asked, prediction),
@@ -130,11 +131,11 @@ def why(
     return _with_rows(answer, learned)
 
 
-def _with_rows(answer: Explanation, learned: Examples | None) -> Explanation:
+def _with_rows(answer: Explanation, learned: Examples | str) -> Explanation:
     """The answer with its axis of training rows, and what all of it cost."""
+    if isinstance(learned, str):
+        return replace(answer, parts=costs(answer, None))
     parts = costs(answer, learned)
-    if learned is None:
-        return replace(answer, parts=parts)
     return replace(
         answer,
         examples=learned.credit,
@@ -153,13 +154,16 @@ def _learned(
     runs: Sequence[TrainingRun],
     budget: float,
     seed: int,
-) -> tuple[Examples | None, float]:
-    """The axis of training rows where a training was recorded, and the seconds left; what it does
-    not use buys precision for the input.
+) -> tuple[Examples | str, float]:
+    """The axis of training rows, or why it was not asked, and the seconds left; what it does not
+    use buys precision for the input.
     """
     if not runs:
-        return None, budget
+        return TRAINING, budget
     start, share = time.perf_counter(), EXAMPLES * budget
+    if share < TRAININGS * runs[0].seconds:
+        wanted = 1.1 * TRAININGS * runs[0].seconds / EXAMPLES
+        return f"training examples: the budget is too short for them; give {wanted:.2g} s", budget
     learned = examples(subject, given, value, runs, share, seed)
     return learned, budget - min(time.perf_counter() - start, share)
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import apportion as ap
+from apportion import examples
 from apportion.examples import COUNTS, _ends
 from apportion.training import Queries, Rows, reading, train
 from tests.oracles.trained import INPUTS, classes
@@ -78,15 +79,24 @@ def test_it_is_written_drawn_and_kept(answer, tmp_path) -> None:
     assert again.refitted == answer.refitted
 
 
-def test_without_time_for_refits_the_answer_says_that_nothing_confirms_it(run) -> None:
-    slow = replace(run, seconds=1e6)
+def ask(run: ap.training.TrainingRun, budget: float) -> ap.Explanation:
     row = normal(1, INPUTS, seed=21).float()
-    answer = ap.why(
-        run.model(), row, background=run.recipe.rows.input[:20], train=slow, budget=20.0
-    )
+    background = run.recipe.rows.input[:20]
+    return ap.why(run.model(), row, background=background, train=run, budget=budget)
+
+
+def test_without_time_for_refits_the_answer_says_that_nothing_confirms_it(run, monkeypatch) -> None:
+    monkeypatch.setattr(examples, "MOST_OVER", {True: 0.0, False: 0.0})
+    answer = ask(run, 30.0)
     assert answer.example_trust.verdict == "weak"
     assert "Not confirmed" in answer.example_trust.reason
     assert not answer.refitted
+
+
+def test_a_budget_too_short_for_training_rows_says_how_much_they_want(run) -> None:
+    answer = ask(replace(run, seconds=1e3), 20.0)
+    assert answer.examples is None
+    assert any("give 5.5e+03 s" in note for note in answer.left_out)
 
 
 def test_the_run_of_another_model_is_refused(run) -> None:
