@@ -45,7 +45,7 @@ def linear_datamodeling_score(
     rng, n = seeded(rng), credit.players.n
     present = subsets(n, samples, keep, rng)
     values, cost = ask_all(game, present, "linear datamodeling score", store)
-    scores = credit.scores.detach().double().cpu().reshape(-1, n)
+    scores = _scores(credit, values)
     each = per_query(scores, present, values)
     known = each[torch.isfinite(each)]
     if not len(known):
@@ -63,6 +63,17 @@ def _mean(each: Tensor, random: Tensor, cost: Cost, rng: Generator) -> Score:
         mean, "correlation", chance=band(random), p_value=p_value(mean, random), best=1.0,
         random=SHUFFLES, error=error, interval=(low, high), cost=cost,
     )  # fmt: skip
+
+
+def _scores(credit: Attribution, values: Tensor) -> Float[Tensor, "query row"]:
+    """The scores of as many queries as the game has values for."""
+    scores = credit.scores.detach().double().cpu().reshape(-1, credit.players.n)
+    if len(scores) != values.shape[1]:
+        raise BadRequest(
+            f"the credit is of {len(scores)} queries, the game of {values.shape[1]}; score a "
+            "credit on the game it came from"
+        )
+    return scores
 
 
 def per_query(
@@ -126,7 +137,7 @@ def leave_one_out_correlation(
     present[torch.arange(len(chosen)), chosen] = False
     values, cost = ask_all(game, present, "leave-one-out correlation", store)
     drops = (values[-1:] - values[:-1]).double().T
-    scores = credit.scores.detach().double().cpu().reshape(-1, n)[:, chosen]
+    scores = _scores(credit, values)[:, chosen]
     each = pearson(scores, drops)
     known = each[torch.isfinite(each)]
     if not len(known):

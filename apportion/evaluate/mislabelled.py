@@ -15,7 +15,7 @@ SHUFFLES = 999
 
 def mislabel_detection(
     suspicion: Float[Tensor, "row"],
-    wrong: Bool[Tensor, "row"],
+    wrong: Tensor,  # (row,), true where the label is wrong
     rng: Generator | None = None,
 ) -> Score:
     """Area under the ROC curve of finding the wrongly labelled rows by their suspicion, such as
@@ -27,7 +27,9 @@ def mislabel_detection(
             f"suspicion {tuple(suspicion.shape)} and wrong {tuple(wrong.shape)} must be one number "
             "and one truth per training row"
         )
-    rng, unit = seeded(rng), "area under the ROC curve"
+    if bool(suspicion.isnan().any()):
+        raise BadRequest("the suspicion of some rows is NaN, which has no rank")
+    rng, unit, wrong = seeded(rng), "area under the ROC curve", wrong.bool()
     count = int(wrong.sum())
     if not 0 < count < len(wrong):
         return undefined(unit, f"{count} of {len(wrong)} rows are wrong: nothing to tell apart")

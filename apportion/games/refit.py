@@ -39,8 +39,9 @@ class RefitGame:
     run: TrainingRun | BlackBox  # whose training is repeated
     queries: Queries  # one query: a number per coalition; several: an axis of queries
     players: Players = None  # type: ignore[assignment]  # rows or groups of them; None = every row
-    # training seeds, averaged over; None = each coalition is trained once, with a seed of its own
-    seeds: Sequence[int] | None = (0, 1)
+    # training seeds, averaged over; () = 0 and 1, or the run's own where reweighted; None = each
+    # coalition is trained once, with a seed of its own
+    seeds: Sequence[int] | None = ()
     semantics: Semantics = "left out"
     folder: str | Path | None = None  # where finished trainings are kept; None = in memory
     refits: Refits = field(init=False)
@@ -62,13 +63,18 @@ class RefitGame:
                 f"RefitGame(players=...) needs owners of the {rows} training rows; make them: "
                 f"players.training_rows({rows}, groups=...)"
             )
-        if self.seeds is not None and len(set(self.seeds)) < max(len(self.seeds), 1):
-            raise BadRequest(
-                f"RefitGame(seeds={self.seeds}): at least one training seed is needed, and "
-                "each only once"
-            )
+        if self.seeds == ():
+            object.__setattr__(self, "seeds", self._usual())
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            raise BadRequest(f"RefitGame(seeds={self.seeds}): each training seed only once")
         folder = None if self.folder is None else Path(self.folder)
         object.__setattr__(self, "refits", Refits(recipe, self.semantics, folder))
+
+    def _usual(self) -> tuple[int, ...]:
+        """Two seeds; those of one run are its own."""
+        if self.semantics == "reweighted" and isinstance(self.run, TrainingRun):
+            return (self.run.seed,)
+        return (0, 1)
 
     @property
     def draws(self) -> int | None:

@@ -42,6 +42,8 @@ class Curvature:
     def of(cls, run: TrainingRun, steps: Sequence[int], kind: Kind = "ggn") -> Curvature:
         """At these checkpoints; of k checkpoints each looks at every k-th row."""
         rows, k = torch.arange(run.recipe.rows.n), len(steps)
+        if len(rows) < k:  # too few to share
+            return cls(run, tuple((run.checkpoints[s], rows) for s in steps), kind)
         return cls(run, tuple((run.checkpoints[s], rows[i::k]) for i, s in enumerate(steps)), kind)
 
     def dense(self) -> Float[Tensor, "p p"]:
@@ -90,11 +92,11 @@ def _linearised(net: Net, loss: Callable[..., Tensor]) -> Callable[..., tuple[Pa
     def one(p: Params, x: Inputs, y: Tensor) -> tuple[Params, Tensor]:
         def outputs(q: Params) -> tuple[Tensor, Tensor]:
             out = net(q, lifted(x))
-            return out[0], out
+            return out[0].flatten(), out
 
         jacobian: Params
         jacobian, out = jacrev(outputs, has_aux=True)(p)
-        bend = hessian(lambda z: loss(z[None], y[None])[0])(out[0])
+        bend = hessian(lambda z: loss(z.reshape(out.shape), y[None])[0])(out[0].flatten())
         return jacobian, bend
 
     return one

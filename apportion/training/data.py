@@ -128,6 +128,15 @@ class Queries:
     label: Tensor | None = None  # of each query; None where the measure reads none
     measure: Measure = field(default=margin)
 
+    def __post_init__(self) -> None:
+        if self.label is None and self.measure.labelled:
+            raise BadRequest(
+                f"Queries(measure={self.measure!r}) reads labels and none were given; write "
+                "Queries(x, labels), or a measure with its own target: reading(values.Margin(3))"
+            )
+        if self.label is not None and len(self.label) != self.n:
+            raise BadRequest(f"{self.n} queries but {len(self.label)} labels; give one for each")
+
     @property
     def n(self) -> int:
         """How many queries there are."""

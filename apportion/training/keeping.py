@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from torch import Tensor, nn
 
 from ..types import BadRequest
 from .data import PerExample, Rows
-from .net import Net
+from .fingerprint import of_code, of_module
 from .optim import SGD, Adam, AdamW, Constant, Cosine, Params, Recorded
 from .run import Batches, Recipe, TrainingRun
 
@@ -168,12 +166,12 @@ def _of_recipe(recipe: Recipe) -> dict[str, Any]:
     return {
         "rows": recipe.rows.digest,
         "parameters": {k: [str(p.dtype), list(p.shape)] for k, p in net.own.items()},
-        "fixed": _fixed(net),
+        "fixed": of_module(net.module),
         "optimiser": _options(recipe.optimiser),
         "schedule": _options(recipe.schedule),
         "epochs": recipe.epochs,
         "batch": recipe.batch,
-        "loss": _name(recipe.loss),
+        "loss": hashlib.sha256(of_code(recipe.loss).encode()).hexdigest(),
         "one start": recipe.start is not None,
         "one order": recipe.order is not None,
     }
@@ -216,23 +214,6 @@ def _options(part: Any) -> dict[str, Any]:
             "dataclass whose fields are its options"
         )
     return {"name": type(part).__name__, "options": asdict(part)}
-
-
-def _name(loss: PerExample) -> str:
-    """A loss by name, without addresses, which differ between processes."""
-    if isinstance(loss, FunctionType):
-        return loss.__qualname__
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(loss))
-
-
-def _fixed(net: Net) -> str:
-    """A hash of what is not trained: frozen parameters and buffers."""
-    seen, free = hashlib.sha256(), set(net.names)
-    for name, x in net.module.state_dict().items():
-        if name not in free:
-            seen.update(f"{name}{x.dtype}{tuple(x.shape)}".encode())
-            seen.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return seen.hexdigest()
 
 
 def _step(t: int) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy as _cross_entropy
 
+from ..types import BadRequest
 from ..values import Value, class_scores
 
 
@@ -21,6 +22,7 @@ class Measure:
     name: str
     unit: str
     f: Callable[[Any, Tensor], Float[Tensor, "row"]]
+    labelled: bool = True  # whether it reads the label
 
     def __call__(self, output: Any, label: Tensor) -> Float[Tensor, "row"]:
         return self.f(output, label)
@@ -32,7 +34,7 @@ class Measure:
 def _own(output: Any, label: Tensor) -> tuple[Tensor, Tensor]:
     """The label's own score, and all scores with it left out."""
     scores = class_scores(output, "a measure of classes")
-    index = label[:, None]
+    index = label.long().reshape(len(scores), 1)
     return scores.gather(1, index)[:, 0], scores.scatter(1, index, -torch.inf)
 
 
@@ -42,17 +44,34 @@ def _margin(output: Any, label: Tensor) -> Float[Tensor, "row"]:
 
 
 def _loss(output: Any, label: Tensor) -> Float[Tensor, "row"]:
-    return _cross_entropy(class_scores(output, "cross_entropy"), label, reduction="none")
+    scores = class_scores(output, "cross_entropy")
+    return _cross_entropy(scores, label.long().reshape(len(scores)), reduction="none")
 
 
 def _squares(output: Tensor, label: Tensor) -> Float[Tensor, "row"]:
-    return 0.5 * (output.flatten(1) - label.reshape(len(output), -1)).square().sum(-1)
+    told, asked = output.reshape(len(output), -1), label.reshape(len(label), -1)
+    if told.shape != asked.shape:
+        raise BadRequest(
+            f"squared_error compares outputs {tuple(told.shape)} with labels {tuple(asked.shape)}; "
+            "give as many numbers per row as the model returns"
+        )
+    return 0.5 * (told - asked).square().sum(-1)
+
+
+def _single(output: Tensor, label: Tensor) -> Float[Tensor, "row"]:
+    flat = output.reshape(len(output), -1)
+    if flat.shape[1] != 1:
+        raise BadRequest(
+            f"prediction reads one output per row, the model returns {flat.shape[1]}; read a class "
+            "with margin, or one value: reading(values.Logit(0))"
+        )
+    return flat[:, 0]
 
 
 margin = Measure("margin", "nats", _margin)  # log p / (1 - p) of the label
 cross_entropy = Measure("cross-entropy", "nats", _loss)  # -log p of the label
 squared_error = Measure("squared error", "squared units", _squares)  # half the squared distance
-prediction = Measure("prediction", "value", lambda output, label: output.flatten(1)[:, 0])
+prediction = Measure("prediction", "value", _single, labelled=False)  # the one output
 
 
 def reading(value: Value) -> Measure:
@@ -61,4 +80,4 @@ def reading(value: Value) -> Measure:
     def read(output: Tensor, label: Tensor) -> Tensor:
         return value({"logits": output[:, -1]} if output.ndim == 3 else output)
 
-    return Measure(repr(value), value.unit, read)
+    return Measure(repr(value), value.unit, read, labelled=False)

@@ -40,7 +40,14 @@ def each(net: Net, params: Params, of: Of, input: Inputs, label: Tensor) -> Floa
     def one(p: Params, x: Inputs, y: Tensor) -> Tensor:
         return of(net(p, lifted(x)), y[None])[0]
 
-    return net.flat(vmap(grad(one), in_dims=(None, 0, 0))(dict(params), input, label))
+    try:
+        return net.flat(vmap(grad(one), in_dims=(None, 0, 0))(dict(params), input, label))
+    except RuntimeError:  # a layer that cannot be batched over examples, or too little memory
+        rows = [(pick(input, slice(i, i + 1)), label[i : i + 1]) for i in range(len(label))]
+        alone = [
+            grad(lambda p, own=own: of(net(p, own[0]), own[1])[0])(dict(params)) for own in rows
+        ]
+        return torch.stack([net.flat(g) for g in alone])
 
 
 def blocks(
@@ -75,7 +82,10 @@ def along(
     gradients block by block, times all directions. Memory does not grow with the rows.
     """
     if len(directions) < FEW:
-        return torch.stack([_forward(net, params, of, rows, u) for u in directions])
+        try:
+            return torch.stack([_forward(net, params, of, rows, u) for u in directions])
+        except NotImplementedError:  # a layer without forward mode, such as a recurrent one
+            pass
     out = directions.new_empty(len(directions), rows.n)
     for own, gradients in blocks(net, params, of, rows):
         out[:, own] = directions @ gradients.T

@@ -107,9 +107,9 @@ class Tape:
             self.checkpoints[len(self.batches)] = Net(self.model).own
         self.seconds = time.perf_counter() - self.begun
 
-    def run(self, *, check: bool = False) -> TrainingRun:
-        """The training so far. With `check` it is replayed, which takes about as long as it took,
-        and refused if it does not end where the loop did.
+    def run(self, *, check: bool = True) -> TrainingRun:
+        """The training so far. It is replayed, which takes about as long as it took, and refused if
+        it does not end where the loop did; check=False leaves that out.
         """
         self._check_count(len(self.batches))
         steps = len(self.batches)

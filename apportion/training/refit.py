@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import FunctionType
 from typing import Literal
 
 import numpy as np
@@ -22,7 +20,8 @@ from torch.func import vmap
 
 from ..progress import watched
 from ..types import BadRequest
-from .data import PerExample, Queries
+from .data import Queries
+from .fingerprint import of_code, of_module
 from .net import Net
 from .run import Recipe
 from .stepping import Plan
@@ -36,7 +35,9 @@ Key = tuple[bytes, int]
 
 @dataclass(frozen=True, eq=False)
 class BlackBox:
-    """A training that is only a function: `fit(weights, seed)` returns the trained model."""
+    """A training that is only a function: `fit(weights, seed)` returns the trained model. All
+    floating numbers of its state are kept, buffers among them.
+    """
 
     fit: Callable[[Float[Tensor, "row"], int], nn.Module]
     rows: int  # how many training rows there are
@@ -45,7 +46,8 @@ class BlackBox:
     @cached_property
     def net(self) -> Net:
         """The model as a function of its parameters; found by one training on all rows."""
-        return Net(self.fit(torch.ones(self.rows), 0).eval())
+        with torch.enable_grad():
+            return Net(self.fit(torch.ones(self.rows), 0).eval(), whole=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,8 @@ class Refits:
         told.update(self.recipe.net.flat(first).detach().cpu().double().numpy().tobytes())
         told_of = (
             self.semantics, repr(self.recipe.optimiser), repr(self.recipe.schedule),
-            _told(self.recipe.loss), self.recipe.epochs, self.recipe.batch,
-            self.recipe.start is None, repr(self.recipe.net.module),
+            of_code(self.recipe.loss), self.recipe.epochs, self.recipe.batch,
+            self.recipe.start is None, of_module(self.recipe.net.module),
         )  # fmt: skip
         told.update(repr(told_of).encode())
         if self.recipe.order is not None:
@@ -124,13 +126,19 @@ class Refits:
     def _fit(self, weights: Weights, seeds: Tensor) -> Float[Tensor, "fit p"]:
         recipe = self.recipe
         if isinstance(recipe, BlackBox):
-            ends = [recipe.fit(w, int(s)) for w, s in zip(weights, seeds, strict=True)]
-            return torch.stack([recipe.net.flat(Net(end).own) for end in ends])
+            with torch.enable_grad():
+                ends = [recipe.fit(w, int(s)) for w, s in zip(weights, seeds, strict=True)]
+            return torch.stack([recipe.net.flat(Net(end, whole=True).own) for end in ends])
         begun = {int(s): recipe.begin(int(s)) for s in seeds.unique()}
         starts = {k: torch.stack([begun[int(s)][k] for s in seeds]) for k in recipe.net.names}
         plan = plan_of(recipe, weights, seeds, self.semantics)
-        way = recipe.stepper.each if one_by_one(recipe.net) else recipe.stepper.together
-        done = way(starts, plan, recipe.rows.take)
+        stepper, take = recipe.stepper, recipe.rows.take
+        if one_by_one(recipe.net):
+            return recipe.net.flat(stepper.each(starts, plan, take))
+        try:
+            done = stepper.together(starts, plan, take)
+        except RuntimeError:  # a layer that cannot be batched over models, or too little memory
+            done = stepper.each(starts, plan, take)
         return recipe.net.flat(done)
 
     def _keep(self, keys: list[Key], params: Float[Tensor, "fit p"]) -> None:
@@ -155,16 +163,6 @@ def one_by_one(net: Net) -> bool:
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in net.module.modules())
     on_cpu = not any(p.is_cuda for p in net.module.parameters())
     return convolves and on_cpu and net.size > GROUPED
-
-
-def _told(loss: PerExample) -> str:
-    """A loss by name, and a function also by what it does."""
-    if isinstance(loss, FunctionType):
-        code = loss.__code__
-        text = f"{loss.__qualname__} {code.co_code.hex()} {code.co_names} {code.co_consts}"
-    else:
-        text = repr(loss)
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # addresses differ between processes
 
 
 def plan_of(recipe: Recipe, weights: Weights, seeds: Tensor, semantics: Semantics) -> Plan:
@@ -237,11 +235,6 @@ def _read(folder: Path, digest: str) -> dict[Key, Tensor]:
     known: dict[Key, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         blob = path.read_bytes()
-        if _name(blob) != path.stem:
-            raise BadRequest(
-                f"{path} is damaged: its content does not match its name; delete it, and its "
-                "trainings are run again"
-            )
         try:
             held = load(blob)
             head = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
@@ -249,10 +242,21 @@ def _read(folder: Path, digest: str) -> dict[Key, Tensor]:
             raise BadRequest(
                 f"{path} is damaged: {failure}; delete it, and its trainings are run again"
             ) from failure
-        if head.get("__metadata__", {}).get("refits") != digest:
+        told = head.get("__metadata__", {}).get("refits")
+        if told is None:
+            raise BadRequest(
+                f"{path} holds no finished trainings but something else, and is left alone; give "
+                "folder= a folder of its own"
+            )
+        if told != digest:
             raise BadRequest(
                 f"{path} holds trainings of another recipe, other data or other semantics; give "
                 "every recipe its own folder"
+            )
+        if _name(blob) != path.stem:
+            raise BadRequest(
+                f"{path} is damaged: its content does not match its name; delete it, and its "
+                "trainings are run again"
             )
         for row in range(len(held["seed"])):
             own = held["weights"][row, : int(held["width"][row])].numpy().tobytes()

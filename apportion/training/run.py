@@ -42,6 +42,7 @@ class Batches:
         index = torch.zeros(len(rows), width, dtype=torch.long)
         present = torch.zeros(len(rows), width, dtype=torch.bool)
         for t, own in enumerate(rows):
+            index[t] = own[0]  # what fills up is read as well, so it is one of the step's own rows
             index[t, : len(own)] = own
             present[t, : len(own)] = True
         return cls(index, present)
@@ -77,6 +78,11 @@ class Recipe:
         """The model as a function of its parameters."""
         return Net(repeatable(seeded(self.build, 0)))
 
+    @property
+    def one(self) -> bool:
+        """Whether every seed gives the same training: start and order are both recorded."""
+        return self.start is not None and self.order is not None
+
     @cached_property
     def stepper(self) -> Stepper:
         """One step of the training as a function."""
@@ -102,18 +108,45 @@ class Recipe:
         return Batches.of(steps)
 
     def _check_loss(self) -> None:
-        """A loss that answers with one number for all rows hides which row it is about."""
+        """A loss answers for each row by itself, and twice the same: a mean hides which row it is
+        about, and what is drawn at random cannot be replayed.
+        """
         two = torch.arange(min(2, self.rows.n))
-        x, y = self.rows.take(two)
-        with torch.no_grad():
-            losses = self.loss(self.net(self.net.own, x), y)
-        if not isinstance(losses, Tensor) or losses.shape != (len(two),):
-            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        with torch.random.fork_rng(devices=[]):
+            losses, again, *alone = (self._losses(own) for own in (two, two, *two.split(1)))
+        if losses.shape != (len(two),):
             raise BadRequest(
-                f"the loss of {len(two)} rows is {got}, but one number per row, ({len(two)},), is "
-                "needed: attribution asks what each row did. Write reduction='none', and sum over "
-                "all axes but the first"
+                f"the loss of {len(two)} rows is {tuple(losses.shape)}, but one number per row, "
+                f"({len(two)},), is needed: attribution asks what each row did. Write "
+                "reduction='none', and sum over all axes but the first"
             )
+        if not torch.equal(losses.nan_to_num(), again.nan_to_num()):
+            raise BadRequest(
+                "two passes over the same rows give different losses: something inside the model "
+                "or the loss is drawn at random (dropout of an attention, noise). Switch it off: "
+                "a run that cannot be replayed cannot be attributed"
+            )
+        apart = torch.cat(alone).nan_to_num()
+        if not torch.allclose(losses.nan_to_num(), apart, rtol=1e-3, atol=1e-5):
+            raise BadRequest(
+                f"the loss of two rows together, {losses.tolist()}, is not that of each by itself, "
+                f"{apart.tolist()}: it is averaged over the batch, or rows see each other. Return "
+                "one number per row: reduction='none', and no division by the batch size"
+            )
+
+    def _losses(self, index: Tensor) -> Tensor:
+        x, y = self.rows.take(index)
+        with torch.no_grad():
+            try:
+                losses = self.loss(self.net(self.net.own, x), y)
+            except (RuntimeError, IndexError, ValueError) as failure:
+                raise BadRequest(
+                    f"the loss of {len(index)} training rows cannot be computed: {failure}. Try "
+                    "loss(model(x[:2]), y[:2]), which must give one number per row"
+                ) from failure
+        if not isinstance(losses, Tensor):
+            raise BadRequest(f"the loss is a {type(losses).__name__}; it returns a tensor (row,)")
+        return losses
 
 
 @dataclass(frozen=True, eq=False)

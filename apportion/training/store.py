@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..progress import watched
 from ..types import BadRequest
+from .fingerprint import of_code, of_module, of_tensors
 from .measures import Measure
 from .optim import Params
 from .persample import each, rows_at_once
@@ -37,29 +38,24 @@ class Origin:
     """What features were made of; a store opens for nothing else."""
 
     rows: str  # digest of the training rows
-    model: str  # the module as text
+    model: str  # digest of the module's code, frozen parameters and buffers
     parameters: tuple[str, ...]  # names of those differentiated by
     measure: str
     projection: str
-    checkpoint: str  # digest of parameters and buffers
+    checkpoint: str  # digest of the parameters
 
     @classmethod
     def of(
         cls, run: TrainingRun, params: Params, measure: Measure, projection: Projection
     ) -> Origin:
         """Of the gradients of a measure at these parameters of a run."""
-        told = hashlib.sha256()
-        held = {**params, **dict(run.net.module.named_buffers())}
-        for name, x in sorted(held.items()):
-            told.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
-            told.update(x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return cls(
             rows=run.recipe.rows.digest,
-            model=repr(run.net.module),
+            model=of_module(run.net.module),
             parameters=run.net.names,
-            measure=measure.name,
+            measure=f"{measure.name} {hashlib.sha256(of_code(measure.f).encode()).hexdigest()}",
             projection=repr(projection),
-            checkpoint=told.hexdigest(),
+            checkpoint=of_tensors(dict(sorted(params.items()))),
         )
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from apportion.training import SGD, Adam, AdamW, Constant, Cosine, Recipe, Rows, train
 from apportion.training import refit as refits
 from apportion.training.data import Queries
+from apportion.training.fingerprint import of_code
 from apportion.training.measures import cross_entropy, margin, squared_error
 from apportion.training.optim import Optimiser
 from apportion.training.refit import BlackBox, Refits
@@ -223,7 +224,7 @@ def test_a_loss_is_told_by_what_it_does_not_by_where_it_lies() -> None:
     assert told(made(2)) == told(made(2)) != told(made(3))
     loss = partial(F.cross_entropy, reduction="none")
     assert "0x" in repr(loss)
-    assert "0x" not in refits._told(loss)
+    assert "0x" not in of_code(loss)
 
 
 @pytest.mark.parametrize("harm", ["cut", "flipped"])

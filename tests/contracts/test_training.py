@@ -226,7 +226,7 @@ def test_an_order_that_was_not_the_loops_is_refused() -> None:
         F.cross_entropy(model(data.input[used]), data.label[used]).backward()
         optimiser.step()
         tape.step(told)
-    assert tape.run().steps == 4
+    assert tape.run(check=False).steps == 4
     with pytest.raises(BadRequest, match="does not replay"):
         tape.run(check=True)
 
@@ -238,12 +238,9 @@ class Noisy(nn.Linear):
         return super().forward(F.dropout(x, 0.5))
 
 
-def test_hidden_randomness_is_refused_by_the_replay() -> None:
-    with torch.random.fork_rng(devices=[]):
-        tape, model, optimiser = start(seeded(lambda: Noisy(5, 3)))
-        loop(tape, model, optimiser, rows())
-        with pytest.raises(BadRequest, match="does not replay"):
-            tape.run(check=True)
+def test_hidden_randomness_is_refused_before_the_first_step() -> None:
+    with torch.random.fork_rng(devices=[]), pytest.raises(BadRequest, match="drawn at random"):
+        start(seeded(lambda: Noisy(5, 3)))
 
 
 def test_steps_without_rows_and_rows_without_steps_are_refused() -> None:

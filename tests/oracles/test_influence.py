@@ -160,7 +160,7 @@ def test_an_undamped_singular_curvature_is_refused() -> None:
 
 def test_gradients_that_vanish_are_refused() -> None:
     run = trained()
-    still = ap.training.Measure("nothing", "", lambda out, y: 0 * out[:, 0])
+    still = ap.training.Measure("nothing", "", lambda out, y: 0 * out[:, 0], labelled=False)
     with pytest.raises(ap.BadRequest, match="exactly 0"):
         Influence()([run], Queries(asked().input, None, still))
 

@@ -26,8 +26,9 @@ from apportion.training import (
 )
 from apportion.training.curvature import Curvature
 from apportion.training.factors import factors, survey
-from apportion.training.measures import prediction
+from apportion.training.measures import reading
 from apportion.training.persample import each
+from apportion.values import Logit
 from tests.oracles.trained import asked, ended, trained
 from tests.small import close, normal
 
@@ -213,7 +214,7 @@ def headed(outputs: int = 3) -> tuple[TrainingRun, Queries]:
 
     rows = Rows(normal(30, 4, seed=1), normal(30, outputs, seed=2))
     recipe = Recipe(build=build, rows=rows, loss=squared_error, epochs=3, batch=7)
-    return train(recipe, seed=1), Queries(normal(5, 4, seed=3), None, prediction)
+    return train(recipe, seed=1), Queries(normal(5, 4, seed=3), None, reading(Logit(0)))
 
 
 @pytest.mark.parametrize("share", [None, 1.0])

@@ -10,7 +10,16 @@ import apportion as ap
 from apportion.backward.response import KnnShapley, Neighbours, Response
 from apportion.backward.response.neighbours import _check_similarity
 from apportion.taps import Site
-from apportion.training import Constant, Queries, Recipe, Rows, TrainingRun, cross_entropy, train
+from apportion.training import (
+    Constant,
+    Queries,
+    Recipe,
+    Rows,
+    TrainingRun,
+    cross_entropy,
+    prediction,
+    train,
+)
 from tests.small import close, normal, untouched
 
 N, Q = 9, 4
@@ -118,7 +127,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     for k in (0, -1, True):
         with pytest.raises(ap.BadRequest, match="at least one neighbour"):
             KnnShapley(k=k)
-    nameless = Queries(queries().input)
+    nameless = Queries(queries().input, None, prediction)
     for response in (KnnShapley(), Neighbours(signed=True)):
         with pytest.raises(ap.BadRequest, match="queries have none"):
             response([run], nameless)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ...training.optim import AdamW
 from ...training.run import TrainingRun
 from ...types import BadRequest
 
@@ -14,9 +15,14 @@ def by_training(run: TrainingRun) -> float:
 
     A direction whose curvature is below 1 / c has not converged when the training ends; gradient
     descent of that length acts there like an inverse damped by 1 / c. Total damping: the weight
-    decay is part of it; the curvature is a mean over rows.
+    decay is part of it; the curvature is a mean over rows. AdamW's decay does not pass through the
+    preconditioner; in units of the loss it is decay x sum of rates / c.
     """
-    return run.recipe.optimiser.weight_decay + 1 / max(run.reached(), 1e-12)
+    optimiser, reach = run.recipe.optimiser, max(run.reached(), 1e-12)
+    decay = optimiser.weight_decay
+    if isinstance(optimiser, AdamW):  # shrinks by rate x decay, past the preconditioner
+        decay = decay * float(run.rates.sum()) / reach
+    return decay + 1 / reach
 
 
 def chosen(damping: float | None, run: TrainingRun) -> float:

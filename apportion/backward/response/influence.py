@@ -108,10 +108,13 @@ class Influence:
                 f"self-influence solves once per row, and there are {run.recipe.rows.n:,}; raise "
                 "limit= if that is meant"
             )
-        curvature = Curvature.of(run, (run.steps,), self.curvature)
+        steps = run.spaced if self.at == "averaged" else (run.steps,)
+        curvature = Curvature.of(run, steps, self.curvature)
         rng = Generator().manual_seed(self.seed)
-        gradients = [g for _, g in blocks(run.net, run.final, run.recipe.loss, run.recipe.rows)]
         damping = chosen(self.damping, run)
-        g = torch.cat(gradients)
+        loss, rows = run.recipe.loss, run.recipe.rows
+        g = averaged_gradient(
+            run, steps, lambda p: torch.cat([own for _, own in blocks(run.net, p, loss, rows)])
+        )
         u = self.solver(curvature, g, damping, rng)
         return finite((u * g).sum(-1) / run.recipe.rows.n)

@@ -18,6 +18,7 @@ from .eigenbasis import Basis, Eigenbasis, Fit, Labels, outputs_of
 from .lissa import drawn
 
 SHARES = tuple(10 ** (-k / 2) for k in range(7))  # of the damping, tried by energy
+SINGULAR = 1e-6  # smallest eigenvalue over the largest, beyond the rounding of float32
 PROBES, LOOK = 8, 256  # vectors and rows the energy is read from
 
 
@@ -144,7 +145,7 @@ def _solved(
 ) -> Float[Tensor, "m p"]:
     share = nearest(problem, basis, rng) if solver.share is None else solver.share
     added, values = share * problem.damping, basis.values
-    if float(values.min()) + added <= 1e-12 * float(values.max()):
+    if float(values.min()) + added <= SINGULAR * float(values.max()):
         raise BadRequest(
             f"the Kronecker curvature with damping {added:g} is singular along some direction of "
             f"the {len(values):,} parameters. Raise damping= (None chooses it)"

@@ -38,6 +38,11 @@ class LiSSA:
     def __call__(
         self, curvature: Curvature, vectors: Float[Tensor, "m p"], damping: float, rng: Generator
     ) -> Float[Tensor, "m p"]:
+        if damping <= 0:
+            raise BadRequest(
+                "LiSSA(damping=0): its sum converges only where the curvature is positive along "
+                "every direction; give a damping above 0, or None, which chooses it"
+            )
         scale = self._scale(curvature, vectors, damping, rng)
         total = torch.zeros_like(vectors)
         for _ in range(self.repeats):

@@ -128,7 +128,7 @@ class Source:
                 "Influence(at='averaged'), or Unrolled(), which differentiates any optimiser"
             )
         spaced = run.spaced
-        if len(spaced) % self.segments or not 1 <= self.segments <= len(spaced):
+        if not 1 <= self.segments <= len(spaced) or len(spaced) % self.segments:
             raise BadRequest(
                 f"Source(segments={self.segments}) cuts the run's {len(spaced)} checkpoints into "
                 f"equal parts; record a multiple of {self.segments}: train(recipe, "

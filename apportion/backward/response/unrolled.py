@@ -76,6 +76,12 @@ class Unrolled:
                 pull, slope = _back(run, before, t, weights, pull)
                 credit.index_add_(1, run.batches.index[t], slope)
                 tick(1)
+        if not bool(torch.isfinite(credit).all()):
+            raise BadRequest(
+                "the derivative of the training is NaN or infinite. With Adam or AdamW the root of "
+                "the mean square has no derivative at 0: train with eps_root=1e-8 or more. "
+                "Otherwise the training is too rough: see smoothness(run)"
+            )
         return finite(credit)
 
 
