@@ -120,8 +120,12 @@ class Refits:
         def one(vector: Tensor) -> Tensor:
             return queries.measure(net(net.named(vector), queries.input), queries.labels)
 
+        vectors = self.params(weights, seeds)
         with torch.no_grad():
-            return vmap(one, chunk_size=TOGETHER)(self.params(weights, seeds))
+            try:
+                return vmap(one, chunk_size=TOGETHER)(vectors)
+            except RuntimeError:  # a layer that cannot be batched over models
+                return torch.stack([one(vector) for vector in vectors])
 
     def _fit(self, weights: Weights, seeds: Tensor) -> Float[Tensor, "fit p"]:
         recipe = self.recipe
