@@ -13,6 +13,7 @@ import torch
 
 import apportion as ap
 from apportion.games import toy
+from tests.oracles.trained import asked, trained
 from tests.small import close, normal
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -56,13 +57,19 @@ def test_the_estimator_of_the_extension_page_works_as_it_claims(monkeypatch) -> 
     close(alone.scores, game.value(single) - alone.none)
 
 
-def test_the_other_examples_of_the_extension_page_run() -> None:
-    players, rules = blocks("extend.md")[1:]
+def test_the_other_examples_of_the_extension_page_run(monkeypatch) -> None:
+    players, rules, answer = blocks("extend.md")[1:]
     scope: dict = {}
     exec(players, scope)
     assert scope["halves"](normal(1, 6)).n == 2
     exec(rules, scope)
     assert "mine" in scope["mine"].name
+    module = ModuleType("answering")
+    monkeypatch.setitem(sys.modules, "answering", module)
+    exec(answer, vars(module))
+    run, queries = trained(), asked()
+    expected = 0.1 * ap.backward.response.GradDot()([run], queries)
+    close(vars(module)["OneStep"]()([run], queries), expected, atol=1e-14)
 
 
 @pytest.mark.slow
