@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -66,7 +67,7 @@ class Rows:
         if isinstance(data, Rows):
             return data
         if isinstance(data, tuple | list) and len(data) == 2:
-            x, y = data
+            x, y = (torch.as_tensor(d) if isinstance(d, np.ndarray) else d for d in data)
             if isinstance(y, Tensor) and isinstance(x, Tensor | Mapping):
                 return cls(x, y)
         if not isinstance(data, Dataset | Sequence) and not _indexed(data):

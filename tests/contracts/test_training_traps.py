@@ -330,3 +330,24 @@ def test_outputs_of_any_shape_have_a_curvature() -> None:
     rows = Rows(normal(24, INPUTS), normal(24))
     flat = trained(build=Flat, loss=squared_error, rows=rows)
     assert torch.isfinite(Influence()([flat], Queries(asked().input, None, prediction))).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LiSSA(batch=0),
+        lambda: ap.backward.response.Arnoldi(iterations=0),
+        lambda: CG(iterations=0),
+        lambda: ap.backward.response.Source(segments=0),
+    ],
+)
+def test_options_that_count_nothing_are_refused(make) -> None:
+    with pytest.raises(ap.BadRequest, match="at least 1"):
+        make()
+
+
+def test_arrays_are_rows_as_well() -> None:
+    x, y = normal(6, 3), torch.arange(6)
+    rows = Rows.of((x.numpy(), y.numpy()))
+    close(rows.input, x)
+    assert torch.equal(rows.label, y)

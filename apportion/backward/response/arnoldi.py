@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from ...training.curvature import Curvature
 from ...training.run import TrainingRun
+from .damping import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,10 @@ class Arnoldi:
     rest: bool = False  # False: directions outside the span are left out, as published
 
     cites: ClassVar[tuple[str, ...]] = ("schioppa2022",)
+
+    def __post_init__(self) -> None:
+        count(self.iterations, "Arnoldi(iterations)")
+        count(self.keep, "Arnoldi(keep)")
 
     def passes(self, run: TrainingRun) -> float:
         return 3 * self.iterations

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from ...training.curvature import Curvature
 from ...training.run import TrainingRun
 from ...types import BadRequest
+from .damping import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,11 @@ class CG:
     tolerance: float = 1e-5
 
     cites: ClassVar[tuple[str, ...]] = ("hestenes1952",)
+
+    def __post_init__(self) -> None:
+        count(self.iterations, "CG(iterations)")
+        if not self.tolerance > 0:
+            raise BadRequest(f"CG(tolerance={self.tolerance}): a number above 0")
 
     def passes(self, run: TrainingRun) -> float:
         return 3 * self.iterations

@@ -25,6 +25,12 @@ def by_training(run: TrainingRun) -> float:
     return decay + 1 / reach
 
 
+def count(given: int, name: str) -> None:
+    """An option that counts something: at least one."""
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise BadRequest(f"{name}={given!r}: a whole number of at least 1 is needed")
+
+
 def chosen(damping: float | None, run: TrainingRun) -> float:
     """The damping asked for, or the one by the rule."""
     if damping is None:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from ...training.curvature import Curvature
 from ...training.run import TrainingRun
 from ...types import BadRequest
+from .damping import count
 
 POWER = 20  # iterations that measure the largest eigenvalue
 
@@ -31,6 +32,16 @@ class LiSSA:
     scale: float | None = None  # None = 1.5 times the largest eigenvalue, measured
 
     cites: ClassVar[tuple[str, ...]] = ("agarwal2017",)
+
+    def __post_init__(self) -> None:
+        for name, given in (
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("repeats", self.repeats),
+        ):
+            count(given, f"LiSSA({name})")
+        if self.scale is not None and not self.scale > 0:
+            raise BadRequest(f"LiSSA(scale={self.scale}): a number above 0, or None to measure it")
 
     def passes(self, run: TrainingRun) -> float:
         return 3 * self.steps * self.repeats * self.batch / run.recipe.rows.n

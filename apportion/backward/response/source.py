@@ -18,6 +18,7 @@ from ...training.persample import of_queries
 from ...training.run import TrainingRun
 from ...types import BadRequest
 from .base import Ingredient, over_runs, read_along
+from .damping import count
 
 OfEigenvalues = Callable[[Tensor], Tensor]
 
@@ -89,6 +90,9 @@ class Source:
 
     exact: ClassVar[bool] = False
     needs: ClassVar[frozenset[Ingredient]] = frozenset({"checkpoints"})
+
+    def __post_init__(self) -> None:
+        count(self.segments, "Source(segments)")
 
     @property
     def cites(self) -> tuple[str, ...]:
