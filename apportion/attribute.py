@@ -19,7 +19,7 @@ from .games.base import Trains
 from .games.wrap import Ledger, Store, chunk_of, draws_each
 from .progress import say, watched
 from .types import BadRequest, Cost, OverBudget
-from .wording import clock
+from .wording import span
 
 
 def attribute(
@@ -88,7 +88,7 @@ def _announce(game: Game, bound: Cost, name: str) -> None:
         return
     fits = round(game.price.fits * bound.evaluations)
     each = game.seconds_each if isinstance(game, Trains) else None
-    took = "" if each is None else f", {clock(fits * each)} one after the other"
+    took = "" if each is None else f", {span(fits * each)} one after the other"
     say(f"{name}: up to {fits:,} trainings{took}; those kept are not run again")
 
 

@@ -66,6 +66,13 @@ def clock(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
+def span(seconds: float) -> str:
+    """A long time in the unit people would say it in."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:,.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else clock(seconds)
+
+
 def listed(items: list[str]) -> str:
     """A, b and c."""
     if len(items) < 2:

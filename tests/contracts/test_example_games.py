@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -206,3 +207,13 @@ def test_curves_of_removal_retrain_at_every_point() -> None:
         gates = torch.ones(1, 8, dtype=torch.bool)
         gates[0, order[:count]] = False
         assert value == pytest.approx(float(game.value(gates)[0]), abs=1e-6)
+
+
+def test_the_price_is_said_with_its_hours_before_the_first_training(monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(sys.modules["apportion.attribute"], "say", said.append)
+    game = grouped()
+    slow = replace(game, run=replace(game.run, seconds=600.0), seeds=(0, 1))
+    ap.attribute(ap.averaged(slow), ap.LeaveOneOut())
+    (line,) = said
+    assert line.startswith("LeaveOneOut: up to 18 trainings, 3.0 hours one after the other")
