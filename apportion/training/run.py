@@ -20,6 +20,7 @@ from .net import Net, repeatable
 from .optim import SGD, Constant, Optimiser, Params, Schedule, State
 from .stepping import Batch, Stepper
 
+PASSES = 4  # over the same rows, that must agree; each with a random state of its own
 KEEP = 6  # checkpoints of a run, equally spaced
 
 
@@ -112,17 +113,17 @@ class Recipe:
         about, and what is drawn at random cannot be replayed.
         """
         two = torch.arange(min(2, self.rows.n))
-        with torch.random.fork_rng(devices=[]):
-            losses, again, *alone = (self._losses(own) for own in (two, two, *two.split(1)))
+        losses, *others = (self._losses(two, seed) for seed in range(PASSES))
+        alone = [self._losses(own) for own in two.split(1)]
         if losses.shape != (len(two),):
             raise BadRequest(
                 f"the loss of {len(two)} rows is {tuple(losses.shape)}, but one number per row, "
                 f"({len(two)},), is needed: attribution asks what each row did. Write "
                 "reduction='none', and sum over all axes but the first"
             )
-        if not torch.equal(losses.nan_to_num(), again.nan_to_num()):
+        if not all(torch.equal(losses.nan_to_num(), other.nan_to_num()) for other in others):
             raise BadRequest(
-                "two passes over the same rows give different losses: something inside the model "
+                "passes over the same rows give different losses: something inside the model "
                 "or the loss is drawn at random (dropout of an attention, noise). Switch it off: "
                 "a run that cannot be replayed cannot be attributed"
             )
@@ -134,9 +135,10 @@ class Recipe:
                 "one number per row: reduction='none', and no division by the batch size"
             )
 
-    def _losses(self, index: Tensor) -> Tensor:
+    def _losses(self, index: Tensor, seed: int = 0) -> Tensor:
         x, y = self.rows.take(index)
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             try:
                 losses = self.loss(self.net(self.net.own, x), y)
             except (RuntimeError, IndexError, ValueError) as failure:
