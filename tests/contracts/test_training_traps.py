@@ -289,7 +289,10 @@ def test_attention_and_recurrent_layers_are_credited(recurrent) -> None:
     assert torch.isfinite(TRAK(k=None)([run], queries)).all()
     game = ap.RefitGame(run, queries, seeds=(0,))
     assert torch.isfinite(game.value(torch.ones(1, 12, dtype=torch.bool))).all()
-    if not recurrent:
+    if recurrent:
+        with pytest.raises(ap.BadRequest, match=r"Use CG\(\)"):
+            Influence(solver=EKFac())([run], queries)
+    else:
         assert torch.isfinite(Influence()([run], queries)).all()
         assert torch.isfinite(Unrolled()([run], queries)).all()
 

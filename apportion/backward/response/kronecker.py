@@ -58,7 +58,7 @@ class KFac:
 
     def spectrum(self, curvature: Curvature, rng: Generator) -> Eigenbasis:
         """The eigenbasis, for any function of the curvature."""
-        return self.fit(curvature, rng)
+        return _fitted(self.fit, curvature, rng)
 
     def __call__(
         self, curvature: Curvature, vectors: Float[Tensor, "m p"], damping: float, rng: Generator
@@ -104,13 +104,26 @@ class EKFac:
 
     def spectrum(self, curvature: Curvature, rng: Generator) -> Eigenbasis:
         """The eigenbasis, for any function of the curvature."""
-        return self.fit(curvature, rng)
+        return _fitted(self.fit, curvature, rng)
 
     def __call__(
         self, curvature: Curvature, vectors: Float[Tensor, "m p"], damping: float, rng: Generator
     ) -> Float[Tensor, "m p"]:
         basis = self.spectrum(curvature, rng)
         return _solved(self, Problem(curvature, vectors, damping), basis, rng)
+
+
+def _fitted(fit: Fit, curvature: Curvature, rng: Generator) -> Eigenbasis:
+    try:
+        return fit(curvature, rng)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as failure:
+        raise BadRequest(
+            "the model has a layer that cannot be run for many rows at once under torch.func.vmap "
+            f"({str(failure).splitlines()[0][:120]}); K-FAC and EK-FAC need that. Use CG(), which "
+            "does not"
+        ) from failure
 
 
 @dataclass(frozen=True, eq=False)
