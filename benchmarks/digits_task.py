@@ -39,15 +39,10 @@ class Task:
     def truth(self, present: Tensor, seeds: list[int], semantics: str = "left out") -> Tensor:
         """Values after training on each subset, (set, seed, query)."""
         own = tuple(self.base + s for s in seeds)
-        game = RefitGame(self.blank(), self.queries, seeds=own, semantics=semantics)
+        game = RefitGame(self.recipe, self.queries, seeds=own, semantics=semantics)
         gates = present.repeat_interleave(len(seeds), 0)
         draws = torch.arange(len(seeds)).repeat(len(present))
         return game.value(gates, draws).reshape(len(present), len(seeds), -1)
-
-    def blank(self) -> TrainingRun:
-        """A run that only tells its recipe."""
-        none = torch.zeros(0, dtype=torch.float64)
-        return TrainingRun(self.recipe, 0, self.recipe.batches(0), none, none, {})
 
 
 def mlp() -> nn.Module:

@@ -96,7 +96,7 @@ def datamodel(case: Case) -> Scored:
     refits = 300 if case.fast else REFITS[case.task.recipe.net.size < 3000]
 
     def fit() -> list[Tensor]:
-        game = RefitGame(case.task.blank(), case.task.queries, seeds=None)
+        game = RefitGame(case.task.recipe, case.task.queries, seeds=None)
         made = ap.LinearSurrogate(samples=refits, l2=0.05)
         return [ap.attribute(game, made, seed=case.seed + 7).scores]
 

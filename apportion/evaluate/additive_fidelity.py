@@ -33,8 +33,8 @@ def additive_fidelity(
 
     All sets have one size, so that "more players help" earns nothing. Shuffling the credit among
     the players gives the band, at no further cost. Costs `samples` evaluations (fewer where there
-    are not that many sets). Known as the linear datamodeling score where players are training rows
-    [park2023].
+    are not that many sets). For many queries of training rows
+    see `linear_datamodeling_score` [park2023].
     """
     if samples < 2:
         raise BadRequest(f"samples={samples}: at least two coalitions are needed to rank them")
@@ -66,7 +66,11 @@ def additive_fidelity(
 
 def halves(players: int, samples: int, rng: Generator) -> Bool[Tensor, "row player"]:
     """Different random coalitions of half the players; all of them where there are no more."""
-    size = players // 2
+    return sets_of(players, players // 2, samples, rng)
+
+
+def sets_of(players: int, size: int, samples: int, rng: Generator) -> Bool[Tensor, "row player"]:
+    """Different random coalitions of one size; all of them where there are no more."""
     if comb(players, size) <= samples:
         members = torch.tensor(list(combinations(range(players), size)))
     else:

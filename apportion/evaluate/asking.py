@@ -11,14 +11,20 @@ from ..progress import watched
 from ..types import BadRequest, Cost
 
 
-def ask(game: Game, gates: Tensor, label: str, store: Store | None) -> tuple[Tensor, Cost]:
-    """The values of these coalitions, one number each, and what they cost."""
+def ask_all(game: Game, gates: Tensor, label: str, store: Store | None) -> tuple[Tensor, Cost]:
+    """The values of these coalitions, (coalition, *out), and what they cost."""
     with watched(f"{label} on {game.players}", len(gates)) as tick:
         ledger = Ledger(asked_for=label, tick=tick)
         values = stacked(game, ledger, store=store).value(gates)
+    return values.double(), ledger.spent
+
+
+def ask(game: Game, gates: Tensor, label: str, store: Store | None) -> tuple[Tensor, Cost]:
+    """The values of these coalitions, one number each, and what they cost."""
+    values, cost = ask_all(game, gates, label, store)
     if values.ndim != 1:
         raise BadRequest(
             f"{label} needs one output, the game has {tuple(values.shape[1:])}; choose with "
             "ap.picked(game, ...)"
         )
-    return values.double(), ledger.spent
+    return values, cost

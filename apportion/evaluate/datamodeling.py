@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from ..attribute import stacked
 from ..attribution import Attribution
 from ..games import Game
-from ..games.wrap import Ledger, Store
-from ..progress import watched
+from ..games.wrap import Store
 from ..types import BadRequest, Cost
-from .additive_fidelity import halves
+from .additive_fidelity import sets_of
 from .agreement import pearson, ranks
+from .asking import ask_all
 from .score import Score, band, p_value, seeded, undefined
 
 REDRAWN = 1000  # of the queries, for the interval
@@ -45,6 +44,7 @@ def linear_datamodeling_score(
     rng, n = seeded(rng), credit.players.n
     present = subsets(n, samples, keep, rng)
     values, cost = ask_all(game, present, "linear datamodeling score", store)
+    values = values.reshape(len(present), -1)
     scores = _scores(credit, values)
     each = per_query(scores, present, values)
     known = each[torch.isfinite(each)]
@@ -68,9 +68,10 @@ def _mean(each: Tensor, random: Tensor, cost: Cost, rng: Generator) -> Score:
 def _scores(credit: Attribution, values: Tensor) -> Float[Tensor, "query row"]:
     """The scores of as many queries as the game has values for."""
     scores = credit.scores.detach().double().cpu().reshape(-1, credit.players.n)
-    if len(scores) != values.shape[1]:
+    asked = values.shape[1]
+    if len(scores) != asked:
         raise BadRequest(
-            f"the credit is of {len(scores)} queries, the game of {values.shape[1]}; score a "
+            f"the credit is of {len(scores)} queries, the game of {asked}; score a "
             "credit on the game it came from"
         )
     return scores
@@ -107,12 +108,7 @@ def bootstrap(each: Float[Tensor, "query"], rng: Generator) -> tuple[float, floa
 
 def subsets(players: int, samples: int, keep: float, rng: Generator) -> Bool[Tensor, "set player"]:
     """Different random sets of a share of the players, all of one size."""
-    if keep == 0.5:
-        return halves(players, samples, rng)
-    size = min(max(round(players * keep), 1), players - 1)
-    chosen = torch.rand(samples, players, generator=rng).argsort(-1)[:, :size]
-    present = torch.zeros(samples, players, dtype=torch.bool)
-    return present.scatter(1, chosen, torch.ones_like(chosen, dtype=torch.bool))
+    return sets_of(players, min(max(int(players * keep + 1e-9), 1), players - 1), samples, rng)
 
 
 def leave_one_out_correlation(
@@ -136,7 +132,8 @@ def leave_one_out_correlation(
     present = torch.ones(len(chosen) + 1, n, dtype=torch.bool)
     present[torch.arange(len(chosen)), chosen] = False
     values, cost = ask_all(game, present, "leave-one-out correlation", store)
-    drops = (values[-1:] - values[:-1]).double().T
+    values = values.reshape(len(present), -1)
+    drops = (values[-1:] - values[:-1]).T
     scores = _scores(credit, values)[:, chosen]
     each = pearson(scores, drops)
     known = each[torch.isfinite(each)]
@@ -145,13 +142,3 @@ def leave_one_out_correlation(
     order = torch.rand(SHUFFLES, len(chosen), generator=rng).argsort(-1)
     random = torch.stack([pearson(scores[:, o], drops).nanmean() for o in order])
     return _mean(known, random, cost, rng)
-
-
-def ask_all(
-    game: Game, gates: Tensor, label: str, store: Store | None
-) -> tuple[Float[Tensor, "set query"], Cost]:
-    """The values of these coalitions, one column per query."""
-    with watched(f"{label} on {game.players}", len(gates)) as tick:
-        ledger = Ledger(asked_for=label, tick=tick)
-        values = stacked(game, ledger, store=store).value(gates)
-    return values.double().reshape(len(gates), -1), ledger.spent

@@ -36,7 +36,7 @@ class ImplicitGame:
         if not self.runs:
             if not isinstance(self.game.run, TrainingRun):
                 raise BadRequest(
-                    "a black box has no recorded run to differentiate; use estimators that ask "
+                    "the game has no recorded run to differentiate; use estimators that ask "
                     "only for values, or record a run: training.record(model, rows, ...)"
                 )
             object.__setattr__(self, "runs", (self.game.run,))

@@ -15,7 +15,7 @@ from ..players.base import spread
 from ..players.rows import ROW, training_rows
 from ..training.data import Queries
 from ..training.refit import BlackBox, Refits, Semantics
-from ..training.run import TrainingRun
+from ..training.run import Recipe, TrainingRun
 from ..types import BadRequest, Work
 from .base import Description, Domain, admit, checked, no_gradient
 
@@ -36,7 +36,7 @@ class RefitGame:
     about other queries, or after an interruption with `folder`, trains only what is missing.
     """
 
-    run: TrainingRun | BlackBox  # whose training is repeated
+    run: TrainingRun | Recipe | BlackBox  # whose training is repeated
     queries: Queries  # one query: a number per coalition; several: an axis of queries
     players: Players = None  # type: ignore[assignment]  # rows or groups of them; None = every row
     # training seeds, averaged over; () = 0 and 1, or the run's own where reweighted; None = each
@@ -54,7 +54,7 @@ class RefitGame:
     setup: Work = field(default=Work(0), init=False)
 
     def __post_init__(self) -> None:
-        recipe = self.run if isinstance(self.run, BlackBox) else self.run.recipe
+        recipe = self.run.recipe if isinstance(self.run, TrainingRun) else self.run
         rows = recipe.rows if isinstance(recipe, BlackBox) else recipe.rows.n
         if self.players is None:
             object.__setattr__(self, "players", training_rows(rows))
@@ -86,7 +86,7 @@ class RefitGame:
         """What one training took when it was recorded; several are stepped together and take
         less.
         """
-        return None if isinstance(self.run, BlackBox) else self.run.seconds
+        return self.run.seconds if isinstance(self.run, TrainingRun) else None
 
     def value(self, gates: Tensor, draw: Tensor | None = None) -> Tensor:
         state = admit(self, gates, draw)

@@ -103,7 +103,8 @@ def _linearised(net: Net, loss: Callable[..., Tensor]) -> Callable[..., tuple[Pa
 
 
 def _hessian(run: TrainingRun, params: Params, rows: Tensor) -> Float[Tensor, "p p"]:
-    eye = torch.eye(run.net.size, dtype=run.net.flat(params).dtype)
+    flat = run.net.flat(params)
+    eye = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)
     size = max(PASS // 16, 1)
     parts = [_hessian_times(run, params, rows, unit) for unit in eye.split(size)]
     full = torch.cat(parts)

@@ -38,7 +38,7 @@ class Stepper:
 
         def total(p: Params) -> Tensor:
             losses = self.loss(self.net(p, batch.input), batch.label)
-            return (batch.weights.to(losses.dtype) * losses).sum() / batch.size
+            return (batch.weights.to(losses) * losses).sum() / batch.size.to(losses)
 
         return grad(total)(dict(params))
 

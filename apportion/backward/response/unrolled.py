@@ -66,7 +66,7 @@ class Unrolled:
 
     def _one(self, run: TrainingRun, queries: Queries) -> Float[Tensor, "query row"]:
         like = next(iter(run.final.values()))
-        weights = torch.full((run.recipe.rows.n,), self.at, dtype=like.dtype)
+        weights = torch.full((run.recipe.rows.n,), self.at, dtype=like.dtype, device=like.device)
         credit = like.new_zeros(queries.n, run.recipe.rows.n)
         pull: State | None = None
         with watched("differentiating through training", run.steps) as tick:
@@ -74,7 +74,7 @@ class Unrolled:
                 if pull is None:
                     pull = _start(run, after, queries)
                 pull, slope = _back(run, before, t, weights, pull)
-                credit.index_add_(1, run.batches.index[t], slope)
+                credit.index_add_(1, run.batches.index[t].to(credit.device), slope)
                 tick(1)
         if not bool(torch.isfinite(credit).all()):
             raise BadRequest(
@@ -103,7 +103,7 @@ def _back(
     rows = run.recipe.rows.take(index)
 
     def step(state: State, own: Tensor) -> State:
-        batch = Batch(*rows, own * present, present.sum())
+        batch = Batch(*rows, own * present.to(own.device), present.sum())
         return run.recipe.stepper.after(state, batch, float(run.rates[t]), t)
 
     _, back, *_ = vjp(step, state, weights[index])
