@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..backward import Rules, unruled
-from ..players import Players, spread
+from ..players import Players
 from ..removals import Blend, Removal
 from ..taps import Call, Site, edited, module_at, run
 from ..types import BadRequest, Work
@@ -20,10 +20,9 @@ from ..values import Value
 from .absence import by_kind, draws_of, idle_note, idle_players, kind_at
 from .base import Description, Domain, admit, checked, derivatives, no_gradient, unreached
 from .calls import admit_value, convention
+from .editor import Editor
 from .record import Recorder
 from .survey import Clean, survey
-
-SEED_STEP = 1_000_003  # keeps the noise of one draw at two sites apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +86,7 @@ class ModelGame:
             )
         self.clean = clean
         self.recorder = recorder if recorder is not None else self._recorder()
+        self._editor = Editor(question.players, self._removals, clean, self.recorder)
         if recorder is None:
             self._idle_note = idle_note(
                 question.players,
@@ -292,9 +292,7 @@ class ModelGame:
         """
         count, q = len(draw), self.question
         call = self.clean.convention.rows(count)
-        edits = {
-            site: self._edit(site, k, gates[site], draw) for k, site in enumerate(q.players.owner)
-        }
+        edits = self._editor.edits(gates, draw)
         with ExitStack() as stack:
             if bend and q.rules is not None:
                 bending = stack.enter_context(q.rules.on(q.model))
@@ -310,43 +308,6 @@ class ModelGame:
                 "input row."
             )
         return values
-
-    def _edit(self, site: Site, k: int, gates: Tensor, draw: Tensor) -> Callable[[Tensor], Tensor]:
-        """What happens at one site: (row * instance, *support) in, the same with absent elements
-        replaced.
-        """
-        count, n = len(draw), self.clean.convention.instances
-        removal, owner = self._removals[site], self.players.owner[site]
-        seeds = draw * SEED_STEP + k
-        at_input = site.path == "" and site.io == "in"
-        clean = self.clean.activations[site]
-        recorded: Tensor | None = None
-        if removal.reference.constant(clean) is None:
-            # before the model runs: a forward pass inside another one would meet its edits
-            recorded = self.recorder.absent(site, clean[None], draw)
-
-        def edit(x: Tensor) -> Tensor:
-            if len(x) != count * n:
-                raise BadRequest(
-                    f"the {site} has first axis {len(x)} for {count} coalitions of {n} "
-                    "instance(s); rows cannot be told apart there"
-                )
-            wide = gates.to(x.device)
-            wide = (
-                wide
-                if wide.dtype == torch.bool
-                else wide.to(torch.promote_types(x.dtype, torch.float32))
-            )
-            keep = spread(wide, owner)
-            padded = keep.reshape(count, -1, *(1,) * (x.ndim - 1 - owner.ndim), *owner.shape)
-            rows = x.unflatten(0, (count, n))
-            held = rows.detach()
-            absent = self.recorder.absent(site, held, draw) if recorded is None else recorded
-            absent = absent.to(x.device)
-            out = removal(rows, padded, absent, seeds).flatten(0, 1)
-            return self.clean.convention.lay(out) if at_input else out
-
-        return edit
 
     def _out(self, x: Tensor) -> Tensor:
         """(row, instance, ...) on the CPU; one instance needs no axis."""

@@ -1,0 +1,72 @@
+"""What a game does at its sites while the model runs: absent elements are replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..players import Players, spread
+from ..removals import Removal
+from ..taps import Site
+from ..types import BadRequest
+from .record import Recorder
+from .survey import Clean
+
+SEED_STEP = 1_000_003  # keeps the noise of one draw at two sites apart
+
+Edit = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Editor:
+    """Turns gates into edits of activations, one per site."""
+
+    players: Players
+    removals: Mapping[Site, Removal]
+    clean: Clean
+    recorder: Recorder
+
+    def edits(self, gates: Mapping[Site, Tensor], draw: Tensor) -> dict[Site, Edit]:
+        """By site: (row * instance, *support) in, the same with absent elements replaced. `gates`
+        at each site has one row per coalition, or per row x instance.
+        """
+        return {
+            site: self._edit(site, gates[site], draw, draw * SEED_STEP + k)
+            for k, site in enumerate(self.players.owner)
+        }
+
+    def _edit(self, site: Site, gates: Tensor, draw: Tensor, seeds: Tensor) -> Edit:
+        count, convention = len(draw), self.clean.convention
+        n, owner, removal = convention.instances, self.players.owner[site], self.removals[site]
+        at_input = site.path == "" and site.io == "in"
+        clean = self.clean.activations[site]
+        recorded: Tensor | None = None
+        if removal.reference.constant(clean) is None:
+            # before the model runs: a forward pass inside another one would meet its edits
+            recorded = self.recorder.absent(site, clean[None], draw)
+
+        def edit(x: Tensor) -> Tensor:
+            if len(x) != count * n:
+                raise BadRequest(
+                    f"the {site} has first axis {len(x)} for {count} coalitions of {n} "
+                    "instance(s); rows cannot be told apart there"
+                )
+            keep = spread(_wide(gates.to(x.device), x.dtype), owner)
+            padded = keep.reshape(count, -1, *(1,) * (x.ndim - 1 - owner.ndim), *owner.shape)
+            rows = x.unflatten(0, (count, n))
+            held = rows.detach()
+            absent = self.recorder.absent(site, held, draw) if recorded is None else recorded
+            out = removal(rows, padded, absent.to(x.device), seeds).flatten(0, 1)
+            return convention.lay(out) if at_input else out
+
+        return edit
+
+
+def _wide(gates: Tensor, dtype: torch.dtype) -> Tensor:
+    """Soft gates in float32 or wider: half precision would have 8 bits."""
+    return (
+        gates if gates.dtype == torch.bool else gates.to(torch.promote_types(dtype, torch.float32))
+    )
