@@ -6,7 +6,7 @@ from .base import plain as plain
 from .base import same as same
 from .base import spread as spread
 from .image import patches, pixels, superpixels
-from .parts import channels, heads, mlps, neurons
+from .parts import cells, channels, heads, mlps, neurons
 from .rows import training_rows
 from .table import columns
 from .text import tokens, words
@@ -24,6 +24,7 @@ TABLE = {
     # of the model
     "neurons": neurons,
     "channels": channels,
+    "cells": cells,
     "heads": heads,
     "mlps": mlps,
     # of a training set
@@ -34,6 +35,7 @@ __all__ = [
     "TABLE",
     "Geometry",
     "Players",
+    "cells",
     "channels",
     "columns",
     "heads",

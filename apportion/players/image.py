@@ -53,7 +53,7 @@ def superpixels(
     height, width = _size(x)
     if n < 1:
         raise BadRequest(f"superpixels(n={n}): ask for at least 1 region")
-    seen = resize(_picture(x, picture).numpy(), (height, width), anti_aliasing=True)
+    seen = resize(seen_by_people(x, picture).numpy(), (height, width), anti_aliasing=True)
     labels = slic(seen, n_segments=n, compactness=compactness, start_label=0)
     _, which = np.unique(labels, return_inverse=True)
     owner = torch.as_tensor(which.reshape(1, height, width))
@@ -73,7 +73,7 @@ def _image(
 
 
 def _geometry(x: Tensor, picture: Any, part: Part, grid: tuple[int, int] | None) -> Geometry:
-    return Geometry("image", Site("", "in", part), grid, _picture(x, picture))
+    return Geometry("image", Site("", "in", part), grid, seen_by_people(x, picture))
 
 
 def _size(x: Tensor) -> tuple[int, int]:
@@ -87,7 +87,7 @@ def _size(x: Tensor) -> tuple[int, int]:
     return int(x.shape[-2]), int(x.shape[-1])
 
 
-def _picture(x: Tensor, picture: Any) -> Tensor:
+def seen_by_people(x: Tensor, picture: Any) -> Tensor:
     """What a person sees: the given picture, or the first instance stretched to 0..255."""
     if picture is None:
         first = x.detach()[0].float().cpu()

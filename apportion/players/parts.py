@@ -1,7 +1,9 @@
-"""Players inside the model: neurons, channels, attention heads, MLP blocks."""
+"""Players inside the model: neurons, channels, cells, attention heads, MLP blocks."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from ..taps import Call, Site, module_at, read
 from ..types import BadRequest
 from .base import PRESENT, Geometry, Players
+from .image import seen_by_people
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -62,6 +65,53 @@ def channels(
         tuple(f"{called(layer)}, channel {i}" for i in range(width)),
         {Site(layer, "out", None, call): owner},
     )
+
+
+def cells(
+    model: nn.Module,
+    layer: str,
+    *,
+    input: Any,
+    picture: Any = None,
+    axis: int = 1,
+    call: int | None = None,
+) -> Players:
+    """One player per position of a feature map, all its channels together.
+
+    `input` is an example input; of a picture the cells are drawn over it (or over `picture`), each
+    where it lies in proportion. `axis` is the axis of channels: 1 as in convolutions, -1 where they
+    come last, as tokens of a vision transformer do. `Gradient` on cells is HiResCAM.
+    """
+    shape = _shape(model, layer, input, call)
+    at = axis - 1 if axis > 0 else axis + len(shape)
+    if len(shape) < 2 or not 0 <= at < len(shape):
+        raise BadRequest(
+            f"cells({layer!r}, axis={axis}): the output has shape {('batch', *shape)}, in which "
+            + (
+                f"axis {axis} is no axis of channels"
+                if len(shape) > 1
+                else "there are no positions"
+            )
+            + f"; give axis=1 to {len(shape)}, or use neurons(model, {layer!r})"
+        )
+    places = shape[:at] + shape[at + 1 :]
+    owner = torch.arange(math.prod(places)).reshape(*places[:at], 1, *places[at:])
+    letters = {1: ("place ",), 2: ("r", "c"), 3: ("s", "r", "c")}.get(len(places), ("",) * 9)
+    names = tuple(
+        " ".join(f"{letter}{i + 1}" for letter, i in zip(letters, place, strict=False))
+        for place in itertools.product(*map(range, places))
+    )
+    site = Site(layer, "out", None, call)
+    first = next(iter(Call.of(input).tensors().values()))
+    drawn = len(places) == 2 and (
+        picture is not None or (first.ndim == 4 and first.is_floating_point())
+    )
+    geometry = (
+        Geometry("image", site, places, seen_by_people(first, picture))
+        if drawn
+        else Geometry("parts", grid=places)
+    )
+    return Players(names, ("cell",) * len(names), {site: owner}, {"cell": geometry})
 
 
 def heads(

@@ -91,6 +91,8 @@ def owners(credit: Attribution, shape: Geometry) -> np.ndarray:
     """Who owns each pixel, (height, width); -1 = nobody."""
     assert shape.site is not None
     owner = credit.players.owner[shape.site]
+    if owner.ndim == 3 and owner.shape[2] == 1 < owner.shape[0]:
+        owner = owner[None, :, :, 0]  # cells of a layer whose channels come last
     return owner.reshape(-1, *owner.shape[-2:])[0].cpu().numpy()
 
 
@@ -120,7 +122,8 @@ def picture(
     views = [overlay(credit, shape, capital(kind), size=size, ranked=ranked), *more]
     small = max(height, width) <= SMALL
     if seen is not None:
-        model = "" if owner.shape == seen.shape[:2] else (
+        inside = shape.site is not None and shape.site.path != ""  # cells of a layer
+        model = "" if inside or owner.shape == seen.shape[:2] else (
             f" The model sees it at {owner.shape[1]} × {owner.shape[0]}."
         )  # fmt: skip
         caption = f"The picture as given, {width} × {height} pixels.{model}"

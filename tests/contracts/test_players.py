@@ -37,6 +37,7 @@ ROWS = {
     "columns": lambda: (ap.players.columns(X), mlp(), X),
     "neurons": lambda: (ap.players.neurons(model := mlp(), "2"), model, X),
     "channels": lambda: (ap.players.channels(model := cnn(), "4"), model, PICTURE),
+    "cells": lambda: (ap.players.cells(m := cnn(), "4", input=PICTURE), m, PICTURE),
     "heads": lambda: on_decoder(lambda m: ap.players.heads(m, count=2, positions=[0, 3], length=6)),
     "mlps": lambda: on_decoder(ap.players.mlps),
 }
@@ -255,6 +256,10 @@ def test_players_that_do_not_fit_their_elements_are_refused(names, kinds, owner,
         (lambda: ap.players.mlps(mlp()), "no MLP blocks"),
         (lambda: ap.players.neurons(mlp(), "1"), "input="),
         (lambda: ap.players.channels(mlp(), "0", input=X), "use neurons"),
+        (lambda: ap.players.cells(mlp(), "0", input=X), "no positions; .* use neurons"),
+        (lambda: ap.players.cells(cnn(), "4", input=PICTURE, axis=0), "axis=1 to 3"),
+        (lambda: ap.players.cells(cnn(), "4", input=PICTURE, axis=4), "no axis of channels"),
+        (lambda: ap.players.cells(cnn(), "4", input=PICTURE, axis=-4), "no axis of channels"),
     ],
 )
 def test_requests_that_make_no_players_are_refused_with_a_remedy(build, message) -> None:
