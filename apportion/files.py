@@ -18,6 +18,8 @@ from torch import Tensor, int32
 from .players import Geometry, Players
 from .taps import Site
 from .types import BadRequest
+from .views import facts as view_facts
+from .views import rebuilt
 
 FORMAT = 1
 
@@ -94,12 +96,20 @@ def pack_players(players: Players, prefix: str) -> tuple[dict[str, Any], dict[st
         }
         if g.picture is not None:
             tensors[f"{prefix}picture.{kind}"] = g.picture
-    sites = [asdict(site) for site in players.owner]
+        if g.trace is not None:
+            tensors[f"{prefix}trace.{kind}"] = g.trace
+    sites, views = [asdict(site) for site in players.owner], []
+    for site, view in players.views.items():
+        told, numbers = view_facts(view)
+        views.append({"site": list(players.owner).index(site), **told})
+        if numbers is not None:
+            tensors[f"{prefix}view{views[-1]['site']}"] = numbers
     return {
         "names": players.names,
         "kinds": players.kinds,
         "sites": sites,
         "geometry": shapes,
+        "views": views,
     }, tensors
 
 
@@ -113,6 +123,16 @@ def unpack_players(facts: dict[str, Any], tensors: Mapping[str, Tensor], prefix:
         site = None if g["site"] is None else Site(**g["site"])
         grid = None if g["grid"] is None else tuple(g["grid"])
         geometry[kind] = Geometry(
-            g["view"], site, grid, tensors.get(f"{prefix}picture.{kind}"), tuple(g["shown"])
+            g["view"],
+            site,
+            grid,
+            tensors.get(f"{prefix}picture.{kind}"),
+            tuple(g["shown"]),
+            tensors.get(f"{prefix}trace.{kind}"),
         )
-    return Players(tuple(facts["names"]), tuple(facts["kinds"]), owner, geometry)
+    views = {}
+    for told in facts.get("views", ()):  # files of players without views have none
+        options = {k: v for k, v in told.items() if k != "site"}
+        numbers = tensors.get(f"{prefix}view{told['site']}")
+        views[list(owner)[told["site"]]] = rebuilt(options, numbers)
+    return Players(tuple(facts["names"]), tuple(facts["kinds"]), owner, geometry, views)

@@ -13,7 +13,10 @@ from ..players import Players
 from ..removals import Reference, Removal
 from ..taps import Site
 from ..types import BadRequest
+from ..views import View
 from .record import Recorder
+
+ROUNDING = 64  # units in the last place that coefficients of equal tensors may differ by
 
 
 def kind_at(players: Players) -> dict[Site, str]:
@@ -81,13 +84,23 @@ def idle_players(
         reference, owner = recorder.references[site], players.owner[site]
         for index in range(1 if reference.pooled else reference.size):
             absent = recorder.absent(site, x[None], torch.tensor([index])).to(x.device)[0]
-            differs = (x != absent).any(0).cpu()
+            differs = _differs(x, absent, players.views.get(site)).any(0).cpu()
             padded = owner.reshape((1,) * (differs.ndim - owner.ndim) + tuple(owner.shape))
             hit = padded.expand(differs.shape)[differs]
             moved[hit[hit >= 0].unique()] = True
             if bool(moved.all()):
                 return []
     return (~moved).nonzero().flatten().tolist()
+
+
+def _differs(x: Tensor, absent: Tensor, view: View | None) -> Tensor:
+    """Where the two are not the same; coefficients are so up to the rounding of a view."""
+    if view is None:
+        return x != absent
+    kind = torch.promote_types(x.dtype, torch.float32)
+    here, there = view.analysis(x.to(kind)), view.analysis(absent.to(kind))
+    scale = float(torch.maximum(here.abs().max(), there.abs().max()))
+    return (here - there).abs() > ROUNDING * torch.finfo(kind).eps * scale
 
 
 def idle_note(players: Players, removal: Mapping[str, Removal], idle: list[int]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Editor:
     def _edit(self, site: Site, gates: Tensor, draw: Tensor, seeds: Tensor) -> Edit:
         count, convention = len(draw), self.clean.convention
         n, owner, removal = convention.instances, self.players.owner[site], self.removals[site]
+        axes = len(self.clean.supports[site])
         at_input = site.path == "" and site.io == "in"
         clean = self.clean.activations[site]
         recorded: Tensor | None = None
@@ -55,7 +56,7 @@ class Editor:
                     "instance(s); rows cannot be told apart there"
                 )
             keep = spread(_wide(gates.to(x.device), x.dtype), owner)
-            padded = keep.reshape(count, -1, *(1,) * (x.ndim - 1 - owner.ndim), *owner.shape)
+            padded = keep.reshape(count, -1, *(1,) * (axes - owner.ndim), *owner.shape)
             rows = x.unflatten(0, (count, n))
             held = rows.detach()
             absent = self.recorder.absent(site, held, draw) if recorded is None else recorded

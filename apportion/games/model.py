@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from ..backward import Rules, unruled
 from ..players import Players
-from ..removals import Blend, Removal
+from ..removals import Removal, blends, within
 from ..taps import Call, Site, edited, module_at, run
 from ..types import BadRequest, Work
 from ..values import Value
@@ -73,8 +73,10 @@ class ModelGame:
         self, question: Question, clean: Clean | None = None, recorder: Recorder | None = None
     ) -> None:
         self.question = question
+        views = question.players.views
         self._removals = {
-            site: question.removal[kind] for site, kind in kind_at(question.players).items()
+            site: within(views.get(site), question.removal[kind])
+            for site, kind in kind_at(question.players).items()
         }
         self.draws = draws_of(question.removal)
         if clean is None:
@@ -141,6 +143,8 @@ class ModelGame:
             if len(q.removal) > 1
             else str(next(iter(q.removal.values())))
         )
+        names = dict.fromkeys(view.name for view in q.players.views.values())
+        removal += f" (in the {' and the '.join(names)})" if names else ""
         notes = self.clean.notes + self._idle_note + self._unruled_note()
         name = q.rules.name if q.rules is not None else None
         return Description(
@@ -272,8 +276,8 @@ class ModelGame:
     def _alone(self, values: Tensor, gates: Tensor) -> None:
         """Everyone present is the clean run: where it is not, other rows of the batch got in."""
         full = (gates == 1).all(-1)
-        blends = all(isinstance(removal, Blend) for removal in self._removals.values())
-        if len(gates) < 2 or not blends or not bool(full.any()):
+        plain = all(blends(removal) for removal in self._removals.values())
+        if len(gates) < 2 or not plain or not bool(full.any()):
             return
         clean = self.clean.values.to(values.device)
         kinds = [x.dtype for x in self.clean.activations.values()]

@@ -35,6 +35,7 @@ class Clean:
     activations: Mapping[Site, Tensor]  # (instance, *support) at every site of the players
     values: Tensor  # (instance, *out)
     notes: tuple[str, ...]
+    supports: Mapping[Site, tuple[int, ...]]  # what is gated there: the activation or a view of it
 
 
 def survey(
@@ -63,9 +64,11 @@ def survey(
         )
     everyone = torch.ones(len(values), players.n, dtype=torch.bool)
     values = checked(values, everyone, f"{value} of {type(model).__name__} on the input as it is")
-    for site, owner in players.owner.items():
-        _check_site(model, convention, site, owner, seen[site])
-    return Clean(convention, seen, values, _notes(value, values))
+    supports = {}
+    for site in players.owner:
+        _check_site(model, convention, site, seen[site])
+        supports[site] = _check_owners(players, site, seen[site])
+    return Clean(convention, seen, values, _notes(value, values), supports)
 
 
 def _unrunnable(model: nn.Module, convention: Convention, failure: Exception) -> BadRequest:
@@ -208,9 +211,7 @@ def _argument(args: tuple, kwargs: dict, place: int, name: str, default: Any) ->
     return args[place] if len(args) > place else kwargs.get(name, default)
 
 
-def _check_site(
-    model: nn.Module, convention: Convention, site: Site, owner: Tensor, x: Tensor
-) -> None:
+def _check_site(model: nn.Module, convention: Convention, site: Site, x: Tensor) -> None:
     if not x.is_floating_point():
         raise BadRequest(
             f"the {site} holds {x.dtype}, which cannot be blended away; gate the embedding of the "
@@ -222,16 +223,24 @@ def _check_site(
             "or positions are folded into the batch there, so rows cannot be told apart. "
             f"{_alternative(model, convention, site)}"
         )
+
+
+def _check_owners(players: Players, site: Site, x: Tensor) -> tuple[int, ...]:
+    """The shape of what is gated at a site, without the axis of instances."""
+    owner, view = players.owner[site], players.views.get(site)
+    if view is not None:
+        x = view.analysis(x.to(torch.promote_types(x.dtype, torch.float32)))
     support = tuple(x.shape[1:])
     fits = owner.ndim <= len(support) and all(
         o in (1, s) for o, s in zip(owner.shape[::-1], support[::-1], strict=False)
     )
     if not fits:
         raise BadRequest(
-            f"the players own a tensor of shape {tuple(owner.shape)} at the {site}, but the model "
-            f"has {support} there. Build the players from the input you explain, or for this layer "
-            "with input=."
+            f"the players own a tensor of shape {tuple(owner.shape)} at {players.place(site)}, but "
+            f"the model has {support} there. Build the players from the input you explain, or for "
+            "this layer with input=."
         )
+    return support
 
 
 def _alternative(model: nn.Module, convention: Convention, site: Site) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..taps import Site
 from ..types import BadRequest
+from ..views import View
 from ..wording import plural
 
 PRESENT = -1  # owner of elements that no player can remove
@@ -22,13 +23,15 @@ PRESENT = -1  # owner of elements that no player can remove
 class Geometry:
     """What is needed to draw the players of one kind, and the grid that some designs read."""
 
-    view: Literal["image", "text", "table", "parts"]
+    view: Literal["image", "text", "table", "signal", "parts"]
     site: Site | None = None  # where the picture, the text or the row can be seen as owners
     grid: tuple[int, ...] | None = None  # the players fill this grid in row-major order
     # uint8 (height, width, 3): the input as a person sees it, not normalised
     picture: Tensor | None = None
-    # text: every token in order, owned or not; table: each column's value
+    # text: every token in order, owned or not; table: each column's value; signal: its axis' unit
     shown: tuple[str, ...] = ()
+    # signal: (2, place), where each place lies on that axis and how high the curve is there
+    trace: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class Players:
     # integers shaped like the tensor without its batch axis, or broadcastable to it
     owner: Mapping[Site, Tensor]
     geometry: Mapping[str, Geometry] = field(default_factory=dict)  # one per kind
+    # sites whose owners are shaped like the coefficients of a view of the tensor there
+    views: Mapping[Site, View] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -65,6 +70,7 @@ class Players:
                     "(-1 = always present)"
                 )
             owned[owner.flatten()] = True
+        _check_views(self.views, self.owner)
         idle = (~owned[: self.n]).nonzero().flatten().tolist()
         if idle:
             raise BadRequest(
@@ -117,7 +123,7 @@ class Players:
             if kind in mixed
         }
         called = names or [_joined([self.names[i] for i in group]) for group in groups]
-        return Players(tuple(called), tuple(mixed), owner, geometry)
+        return Players(tuple(called), tuple(mixed), owner, geometry, self.views)
 
     def only(self, kind: str) -> Players:
         """The players of one kind; the others become part of what is always present."""
@@ -135,7 +141,8 @@ class Players:
         }
         owner = {s: own for s, own in owner.items() if bool((own >= 0).any())}
         geometry = {kind: self.geometry[kind]} if kind in self.geometry else {}
-        return Players(tuple(self.names[i] for i in keep), (kind,) * len(keep), owner, geometry)
+        names, views = tuple(self.names[i] for i in keep), _at(self.views, owner)
+        return Players(names, (kind,) * len(keep), owner, geometry, views)
 
     def renamed(self, kind: str) -> Players:
         """The same players under another kind: the key of their removal and of `credit.by`."""
@@ -146,7 +153,7 @@ class Players:
                 f"time, players.only({kinds[0]!r}).renamed({kind!r}), before joining them with |"
             )
         geometry = {kind: self.geometry[kinds[0]]} if kinds[0] in self.geometry else {}
-        return Players(self.names, (kind,) * self.n, self.owner, geometry)
+        return Players(self.names, (kind,) * self.n, self.owner, geometry, self.views)
 
     def __or__(self, other: Players) -> Players:
         """Both sets in one game. They may not share a site."""
@@ -173,6 +180,7 @@ class Players:
             self.kinds + other.kinds,
             {**self.owner, **shifted},
             {**other.geometry, **self.geometry},
+            {**self.views, **other.views},
         )
 
     @property
@@ -198,7 +206,11 @@ class Players:
         return " and ".join(f"{count} {plural(kind, count)}" for kind, count in counts.items())
 
     def __repr__(self) -> str:
-        return f"Players({self}; at {', '.join(f'the {site}' for site in self.owner)})"
+        return f"Players({self}; at {', '.join(map(self.place, self.owner))})"
+
+    def place(self, site: Site) -> str:
+        """Where owners at a site stand, in words: the spectrum of the input of the model."""
+        return f"the {self.views[site].name} of the {site}" if site in self.views else f"the {site}"
 
 
 def _check_owner(site: Site, owner: object) -> None:
@@ -219,6 +231,24 @@ def _check_owner(site: Site, owner: object) -> None:
         )
 
 
+def _check_views(views: Mapping[Site, View], owner: Mapping[Site, Tensor]) -> None:
+    for site, view in views.items():
+        if site not in owner:
+            raise BadRequest(
+                f"there is a view of the {site}, where no player owns anything; its owners are "
+                f"numbers shaped like its coefficients, owner={{Site{vars(site)}: ...}}"
+            )
+        if isinstance(view, type) or not isinstance(view, View):
+            raise BadRequest(
+                f"views={{the {site}: {view!r}}} is no view; give one of apportion.views, such as "
+                "Fourier(), or an object with name, analysis and synthesis"
+            )
+
+
+def _at(views: Mapping[Site, View], owner: Mapping[Site, Tensor]) -> dict[Site, View]:
+    return {site: view for site, view in views.items() if site in owner}
+
+
 def spread(gates: Tensor, owner: Tensor) -> Tensor:
     """Gates of one site's elements: one index operation, elements of no player read an extra
     column of ones.
@@ -233,6 +263,8 @@ def same(a: Players, b: Players) -> bool:
     here).
     """
     if (a.names, a.kinds) != (b.names, b.kinds) or a.owner.keys() != b.owner.keys():
+        return False
+    if dict(a.views) != dict(b.views):
         return False
     return all(torch.equal(a.owner[site], b.owner[site]) for site in a.owner)
 

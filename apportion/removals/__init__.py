@@ -1,6 +1,8 @@
 """ABSENCE: removals, and the references that stand in for what is absent. One row per reference."""
 
-from .base import Blend, Jitter, Reference, Removal
+from .base import Blend, Jitter, Reference, Removal, Within
+from .base import blends as blends
+from .base import within as within
 from .references import blur, constant, counterfactual, mean, resample, rows, step, zeros
 
 TABLE = {
@@ -14,5 +16,15 @@ TABLE = {
     "step": step,
 }
 
-__all__ = ["TABLE", "Blend", "Jitter", "Reference", "Removal", "blur", "constant", "counterfactual"]
+__all__ = [
+    "TABLE",
+    "Blend",
+    "Jitter",
+    "Reference",
+    "Removal",
+    "Within",
+    "blur",
+    "constant",
+    "counterfactual",
+]
 __all__ += ["mean", "resample", "rows", "step", "zeros"]

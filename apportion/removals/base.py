@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..taps import Call
 from ..types import BadRequest
+from ..views import View
 
 
 @runtime_checkable
@@ -133,6 +134,51 @@ class Jitter:
         removed = self.removal(x, keep, absent, seed)
         noise = [_noise(removed[0, :1], int(s)) for s in seed.tolist()]  # instances share it
         return removed + self.sigma * torch.stack(noise).to(removed)
+
+
+@dataclass(frozen=True)
+class Within:
+    """A removal in other coordinates: x + synthesis(R(X, A) - X), where X are the coefficients of
+    what is there, A those of what stands in, and R the inner removal.
+
+    With everybody present the tensor is unchanged to the last bit; what no player owns, or the view
+    cannot express, stays. A game makes this of its removal for players that own coefficients.
+    """
+
+    view: View
+    removal: Removal
+
+    @property
+    def domain(self) -> Literal["binary", "unit"]:
+        return self.removal.domain
+
+    @property
+    def reference(self) -> Reference:
+        return self.removal.reference
+
+    @property
+    def draws(self) -> int | None:
+        return self.removal.draws
+
+    def __call__(self, x: Tensor, keep: Tensor, absent: Tensor, seed: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        here, there = self.view.analysis(wide), self.view.analysis(absent.to(wide))
+        moved = self.removal(here, keep, there, seed) - here
+        return (wide + self.view.synthesis(moved, wide)).to(x.dtype)
+
+
+def within(view: View | None, removal: Removal) -> Removal:
+    """A removal in the coordinates of a view (None: as they are); noise stays on the tensor."""
+    if view is None:
+        return removal
+    if isinstance(removal, Jitter):
+        return Jitter(within(view, removal.removal), removal.sigma)
+    return Within(view, removal)
+
+
+def blends(removal: Removal) -> bool:
+    """Whether everybody present means the tensor as it is."""
+    return isinstance(removal.removal if isinstance(removal, Within) else removal, Blend)
 
 
 def _called(given: object) -> str:
