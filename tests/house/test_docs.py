@@ -84,6 +84,6 @@ def test_the_page_about_training_examples_runs() -> None:
     scope: dict = {}
     with torch.random.fork_rng(devices=[]):  # a loop of one's own starts from the global generator
         for block in blocks("training.md"):
-            exec(block.replace("budget=60", "budget=5").replace("epochs=30", "epochs=4"), scope)
+            exec(block.replace("budget=60", "budget=20").replace("epochs=30", "epochs=4"), scope)
     assert scope["why"].examples.players.n == 1000
     assert scope["credit"].scores.shape == (5, 1000)
