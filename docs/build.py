@@ -98,7 +98,10 @@ def rules_page() -> str:
             if rules.conserves
             else "Does not claim to conserve."
         )
-        parts += [f"## {name}\n", f"`{rules.name}`. {claim}\n", "Knows: " + ", ".join(known) + "\n"]
+        parts += [f"## {name}\n", f"`{rules.name}`. {claim}\n"]
+        parts += ["Knows: " + ", ".join(known) + "\n"] if known else []
+        if rules.at_site is not None:
+            parts += [f"At the players' site: {described(rules.at_site)}\n"]
         parts += [*[f"> {citations.REFERENCES[key]}" for key in rules.cites], ""]
     return "\n".join(parts)
 

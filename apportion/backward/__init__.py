@@ -5,7 +5,22 @@ Layer-wise relevance propagation may be covered by patents in some countries; se
 """
 
 from .base import Rules
+from .class_maps import GRAD_CAM, GRAD_CAM_PLUS_PLUS, LAYER_CAM, grad_cam, grad_cam_plus_plus
 from .doctor import Finding, unruled
 from .presets import ATTN_LRP, CP_LRP, GUIDED, TABLE, epsilon
 
-__all__ = ["ATTN_LRP", "CP_LRP", "GUIDED", "TABLE", "Finding", "Rules", "epsilon", "unruled"]
+__all__ = [
+    "ATTN_LRP",
+    "CP_LRP",
+    "GRAD_CAM",
+    "GRAD_CAM_PLUS_PLUS",
+    "GUIDED",
+    "LAYER_CAM",
+    "TABLE",
+    "Finding",
+    "Rules",
+    "epsilon",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "unruled",
+]

@@ -19,15 +19,18 @@ from torch.overrides import TorchFunctionMode
 
 from ..types import BadRequest
 from .aliases import CANONICAL, out_of_place, received, tensors_in
+from .vjp import turned
 
 # (operation, *args, **kwargs) -> its value with another derivative
 Replacement = Callable[..., Any]
+# (activation, gradient that arrives there) -> the gradient that goes on; (batch, *support) each
+SiteRule = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Rules:
     """A table: canonical torch function -> replacement. Functions it does not list keep their own
-    gradient.
+    gradient. `at_site` bends the gradient once more, right where the players live.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Rules:
     # claim: credits of a cut sum to a value linear in the logits, where no biases add to it
     conserves: bool = False
     cites: tuple[str, ...] = ()
+    at_site: SiteRule | None = None
 
     def __post_init__(self) -> None:
         """Any spelling may be written: the mode looks rules up under the canonical one."""
@@ -50,6 +54,11 @@ class Rules:
         with Bending(self.functions) as bending:
             yield bending
 
+    def arriving(self, work: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """What makes the activation at a site, with the site's rule behind it."""
+        rule = self.at_site
+        return work if rule is None else lambda x: turned(work(x), rule)
+
     def __or__(self, other: Rules) -> Rules:
         """Both tables; where both have a rule the right one's counts."""
         return Rules(
@@ -57,6 +66,7 @@ class Rules:
             {**self.functions, **other.functions},
             False,
             self.cites + other.cites,
+            self.at_site if other.at_site is None else other.at_site,
         )
 
     def __repr__(self) -> str:

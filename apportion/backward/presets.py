@@ -11,6 +11,7 @@ from .activation import guided, secant
 from .aliases import ACTIVATIONS
 from .attention import halve, halve_factors, multi_head, quarters, values_only
 from .base import Replacement, Rules
+from .class_maps import GRAD_CAM, GRAD_CAM_PLUS_PLUS, LAYER_CAM
 from .linear import epsilon as epsilon_rule
 from .linear import plain
 from .normalise import freeze, group_norm, layer_norm, rms_norm
@@ -82,4 +83,13 @@ def epsilon(eps: float = 1e-6) -> Rules:
     return Rules(f"epsilon({eps:g})", table, cites=("bach2015",))
 
 
-TABLE = {"cp-lrp": CP_LRP, "attn-lrp": ATTN_LRP, "guided": GUIDED, "epsilon": epsilon()}
+TABLE = {
+    "cp-lrp": CP_LRP,
+    "attn-lrp": ATTN_LRP,
+    "guided": GUIDED,
+    "epsilon": epsilon(),
+    # at the players' own site
+    "grad-cam": GRAD_CAM,
+    "grad-cam-plus-plus": GRAD_CAM_PLUS_PLUS,
+    "layer-cam": LAYER_CAM,
+}

@@ -1,7 +1,8 @@
-"""Three ways to bend a derivative without touching a value. All rules are made of these."""
+"""Ways to bend a derivative without touching a value. All rules are made of these."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,6 +41,19 @@ class _Positive(torch.autograd.Function):
         return grads[0].clamp(min=0)
 
 
+class _Turned(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, turn: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.turn = turn
+        return x.clone()  # models write in place
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return ctx.turn(x, grads[0]), None
+
+
 def bent(surrogate: Tensor, value: Tensor) -> Tensor:
     """The given value, bit for bit, with the surrogate's derivative."""
     return _Bent.apply(surrogate, value.detach())
@@ -53,3 +67,8 @@ def scaled(x: Tensor, factor: Tensor | float) -> Tensor:
 def positive(x: Tensor) -> Tensor:
     """X itself; negative gradients stop here."""
     return _Positive.apply(x)
+
+
+def turned(x: Tensor, turn: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """X itself; its gradient g becomes turn(x, g) on the way back."""
+    return _Turned.apply(x, turn)

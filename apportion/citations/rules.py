@@ -24,6 +24,29 @@ WORKS = {
         "propagation",
         "PLOS ONE 10(7), e0130140", 2015, ("doi:10.1371/journal.pone.0130140",),
     ),
+    "chattopadhay2018": Work(
+        "Chattopadhay, Sarkar, Howlader and Balasubramanian",
+        "Grad-CAM++: Generalized gradient-based visual explanations for deep convolutional "
+        "networks",
+        "WACV", 2018, ("doi:10.1109/WACV.2018.00097", "arXiv:1710.11063"),
+    ),
+    "draelos2020": Work(
+        "Draelos and Carin",
+        "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural "
+        "networks",
+        "", 2020, ("arXiv:2011.08891",),
+    ),
+    "jiang2021": Work(
+        "Jiang, Zhang, Hou, Cheng and Wei",
+        "LayerCAM: Exploring hierarchical class activation maps for localization",
+        "IEEE Transactions on Image Processing 30, 5875–5888", 2021,
+        ("doi:10.1109/TIP.2021.3089943",),
+    ),
+    "selvaraju2017": Work(
+        "Selvaraju, Cogswell, Das, Vedantam, Parikh and Batra",
+        "Grad-CAM: Visual explanations from deep networks via gradient-based localization",
+        "ICCV", 2017, ("doi:10.1109/ICCV.2017.74", "arXiv:1610.02391"),
+    ),
     "springenberg2015": Work(
         "Springenberg, Dosovitskiy, Brox and Riedmiller",
         "Striving for simplicity: The all convolutional net",

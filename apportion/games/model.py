@@ -300,7 +300,7 @@ class ModelGame:
         with ExitStack() as stack:
             if bend and q.rules is not None:
                 bending = stack.enter_context(q.rules.on(q.model))
-                edits = {site: bending.outside(edit) for site, edit in edits.items()}
+                edits = {site: bending.outside(q.rules.arriving(e)) for site, e in edits.items()}
             stack.enter_context(edited(q.model, edits))
             output = run(q.model, call, q.weights)
         values = q.value(output)
