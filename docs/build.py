@@ -16,6 +16,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tree the pages belong to, not another one
+
 from apportion import backward, citations, estimators, evaluate, players, removals, values, zoo
 from apportion.backward import response
 
