@@ -8,11 +8,15 @@ from . import backward, evaluate, games, players, removals, report, training, va
 from .attribute import attribute, versions
 from .attribution import Attribution, Credit
 from .estimators import (
+    AddOneIn,
     AveragedGradient,
+    Banzhaf,
+    ExactShapley,
     Gradient,
     KernelShap,
     LeaveOneOut,
     LinearSurrogate,
+    Occlusion,
     PathIntegral,
     PermutationShapley,
     Quadrature,
@@ -44,14 +48,17 @@ from .why import why
 __version__ = versions()["apportion"]
 
 __all__ = [
+    "AddOneIn",
     "Attribution",
     "AveragedGradient",
     "Axiom",
     "BadRequest",
+    "Banzhaf",
     "Blend",
     "Check",
     "Cost",
     "Credit",
+    "ExactShapley",
     "Explanation",
     "FunctionGame",
     "Gradient",
@@ -62,6 +69,7 @@ __all__ = [
     "LinearSurrogate",
     "ModelGame",
     "NotSoft",
+    "Occlusion",
     "OverBudget",
     "PathIntegral",
     "PermutationShapley",

@@ -4,13 +4,14 @@ until=TopK(5)).
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from dataclasses import MISSING, Field, fields
 from enum import Enum
 from typing import Any
 
-from .estimators import TABLE, Estimator, Quadrature, StandardError, TopK
+from .estimators import TABLE, Estimator, StandardError, TopK
 from .types import BadRequest
 
 
@@ -26,7 +27,7 @@ def parse(text: str) -> Estimator:
     cls: Any = TABLE[name]
     known = {f.name: f for f in fields(cls)}
     options = {}
-    for item in re.findall(r"[^,(]+(?:\([^)]*\))?", rest):
+    for item in re.split(r",(?=\s*\w+\s*=)|,(?=[^)]*$)", rest) if rest else []:
         key, given, value = item.partition("=")
         if not given or key.strip() not in known:
             raise BadRequest(
@@ -70,9 +71,11 @@ def _read(text: str, field: Field[Any], name: str) -> Any:
         if isinstance(default, bool):
             return {"true": True, "false": False}[text]
         if isinstance(default, Enum):
-            return Quadrature(text)
+            return type(default)(text)
+        if text.startswith("("):
+            return ast.literal_eval(text)
         return int(text) if isinstance(default, int) else float(text)
-    except (KeyError, ValueError) as failure:
+    except (KeyError, SyntaxError, ValueError) as failure:
         if isinstance(failure, BadRequest):
             raise
         raise BadRequest(

@@ -20,9 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tree the pages belong 
 
 from apportion import backward, citations, estimators, evaluate, players, removals, values, zoo
 from apportion.backward import response
+from apportion.types import BadRequest, Cost
 
 FOLDER = Path(__file__).parent / "methods"
 PLAYERS = 49  # that the costs are quoted for
+FEW = 10  # where an estimator refuses that many
 
 
 def described(thing: Any) -> str:
@@ -65,6 +67,14 @@ def options(cls: Any) -> list[str]:
     return lines
 
 
+def quoted(estimator: estimators.Estimator) -> tuple[Cost, int]:
+    """What it costs, and for how many players."""
+    try:
+        return estimator.cost(PLAYERS), PLAYERS
+    except BadRequest:
+        return estimator.cost(FEW), FEW
+
+
 def estimator_page() -> str:
     head = (
         "# Estimators\n\nHow credit is computed from the values of coalitions. Each runs on every "
@@ -73,10 +83,10 @@ def estimator_page() -> str:
     parts = [head]
     for name, cls in estimators.TABLE.items():
         promises = ", ".join(sorted(axiom.value for axiom in cls.axioms)) or "nothing"
-        cost = cls().cost(PLAYERS)
+        cost, players = quoted(cls())
         parts += [
             f"## {name}\n",
-            f"`ap.{cls.__name__}` · needs {cls.needs} · {cost} for {PLAYERS} players at its "
+            f"`ap.{cls.__name__}` · needs {cls.needs} · {cost} for {players} players at its "
             f"defaults · promises: {promises}\n",
             described(cls) + "\n",
             *options(cls),

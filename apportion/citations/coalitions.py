@@ -19,10 +19,20 @@ WORKS = {
         "Improving KernelSHAP: Practical Shapley value estimation using linear regression",
         "AISTATS", 2021, ("arXiv:2012.01536",),
     ),
+    "dubey1979": Work(
+        "Dubey and Shapley",
+        "Mathematical properties of the Banzhaf power index",
+        "Mathematics of Operations Research 4(2), 99–131", 1979, ("doi:10.1287/moor.4.2.99",),
+    ),
     "lundberg2017": Work(
         "Lundberg and Lee",
         "A unified approach to interpreting model predictions",
         "NeurIPS", 2017, ("arXiv:1705.07874",),
+    ),
+    "meng2022": Work(
+        "Meng, Bau, Andonian and Belinkov",
+        "Locating and editing factual associations in GPT",
+        "NeurIPS", 2022, ("arXiv:2202.05262",),
     ),
     "mitchell2022": Work(
         "Mitchell, Cooper, Frank and Holmes",
@@ -44,5 +54,10 @@ WORKS = {
         "A value for n-person games",
         "Contributions to the Theory of Games II, Princeton University Press, 307–317", 1953,
         ("doi:10.1515/9781400881970-018",),
+    ),
+    "wang2023": Work(
+        "Wang and Jia",
+        "Data Banzhaf: A robust data valuation framework for machine learning",
+        "AISTATS", 2023, ("arXiv:2205.15466",),
     ),
 }  # fmt: skip

@@ -10,11 +10,15 @@ from ..types import Axiom, Cost
 from ._lift import from_function
 from ._moments import StandardError, TopK, Until
 from ._quadrature import Quadrature
+from .add_one_in import AddOneIn
 from .averaged_gradient import AveragedGradient
+from .banzhaf import Banzhaf
+from .exact_shapley import ExactShapley
 from .gradient import Gradient
 from .kernel_shap import KernelShap
 from .leave_one_out import LeaveOneOut
 from .linear_surrogate import LinearSurrogate
+from .occlusion import Occlusion
 from .path_integral import PathIntegral
 from .permutation_shapley import PermutationShapley
 from .rise import Rise
@@ -39,9 +43,13 @@ class Estimator(Protocol):
 TABLE: dict[str, type[Estimator]] = {
     # by leaving players out
     "leave-one-out": LeaveOneOut,
-    # Shapley values
+    "add-one-in": AddOneIn,
+    "occlusion": Occlusion,
+    # Shapley values, and other mean gains
+    "exact-shapley": ExactShapley,
     "permutation-shapley": PermutationShapley,
     "kernel-shap": KernelShap,
+    "banzhaf": Banzhaf,
     # fits and averages over random coalitions
     "linear-surrogate": LinearSurrogate,
     "rise": Rise,
@@ -53,14 +61,18 @@ TABLE: dict[str, type[Estimator]] = {
 
 __all__ = [
     "TABLE",
+    "AddOneIn",
     "AveragedGradient",
+    "Banzhaf",
     "Estimator",
+    "ExactShapley",
     "Gradient",
     "KernelShap",
     "LeaveOneOut",
     "LinearSurrogate",
 ]
 __all__ += [
+    "Occlusion",
     "PathIntegral",
     "PermutationShapley",
     "Quadrature",

@@ -5,7 +5,7 @@ masks on a grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import torch
@@ -32,6 +32,24 @@ def arrivals(
 def bernoulli(rows: int, players: int, keep: float, rng: Generator) -> Bool[Tensor, "row player"]:
     """Independent coins: each player present with probability `keep`."""
     return torch.rand(rows, players, generator=rng) < keep
+
+
+def coalitions(players: int, number: Int[Tensor, "row"]) -> Bool[Tensor, "row player"]:
+    """Coalitions by number, of the 2^n: player i is bit i."""
+    return (number[:, None] >> torch.arange(players)) % 2 == 1
+
+
+def pair_sides(
+    players: int, most: int, rng: Generator
+) -> Callable[[int], Bool[Tensor, "row player"]]:
+    """A source of random coalitions, to be asked with their complements: all equally likely, and
+    without repeats where there are few enough of them to be listed, or to be asked all.
+    """
+    every = 2 ** (players - 1)
+    if every > max(ENUMERATED, most):
+        return lambda rows: bernoulli(rows, players, 0.5, rng)
+    left = iter(torch.randperm(every, generator=rng).tolist())
+    return lambda rows: coalitions(players, torch.tensor([next(left) for _ in range(rows)]))
 
 
 def without_one(players: int, which: Int[Tensor, "row"]) -> Bool[Tensor, "row player"]:

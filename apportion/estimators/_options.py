@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from ..games.base import whole
 from ..types import BadRequest
 from ._moments import Until
@@ -42,4 +44,25 @@ def quadrature(nodes: object, owner: str, name: str) -> None:
     raise BadRequest(
         f"{owner}({name}={nodes!r}) is no rule of integration; write nodes="
         + " or ".join(f"ap.{rule!r}" for rule in meant)
+    )
+
+
+def lengths(given: object, owner: str, name: str) -> None:
+    """A length along every axis of a grid: an int, or a tuple of ints, each at least 1."""
+    each = given if isinstance(given, tuple) else (given,)
+    for one in each:
+        whole(one, name, owner)
+    if not each or min(each) < 1:
+        raise BadRequest(f"{owner}({name}={given!r}): lengths are at least 1; write {name}=3")
+
+
+def choice(given: object, kind: type[Enum], owner: str, name: str) -> None:
+    """One of the members of an Enum."""
+    if isinstance(given, kind):
+        return
+    near = [one for one in kind if str(given).lower().replace("_", "-") == one.value]
+    meant = near or list(kind)
+    raise BadRequest(
+        f"{owner}({name}={given!r}) is none of its choices; write {name}="
+        + " or ".join(f"ap.{one!r}" for one in meant)
     )

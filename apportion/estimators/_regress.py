@@ -56,35 +56,57 @@ def stratified_error(
 
 
 def ridge(
-    x: Float[Tensor, "row player"], y: Float[Tensor, "row out"], penalty: float
+    x: Float[Tensor, "row player"],
+    y: Float[Tensor, "row out"],
+    penalty: float,
+    weights: Float[Tensor, "row"] | None = None,
 ) -> Float[Tensor, "out player"]:
-    """Slopes w of argmin mean (y - b - x w)^2 + penalty * sum w^2; the intercept b is free."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    gram = x.T @ x / len(x)
+    """Slopes w of argmin mean (y - b - x w)^2 + penalty * sum w^2; the intercept b is free. With
+    `weights` the mean is the weighted one.
+    """
+    share = torch.full_like(x[:, 0], 1 / len(x)) if weights is None else weights / weights.sum()
+    x, y = x - share @ x, y - share @ y
+    gram = torch.einsum("ji,j,jk->ik", x, share, x)
     gram.diagonal().add_(penalty)
-    return torch.linalg.solve(gram, x.T @ y / len(x)).T
+    return torch.linalg.solve(gram, torch.einsum("ji,j,jo->io", x, share, y)).T
 
 
 def ordinary(
-    x: Float[Tensor, "row player"], y: Float[Tensor, "row out"]
+    x: Float[Tensor, "row player"],
+    y: Float[Tensor, "row out"],
+    weights: Float[Tensor, "row"] | None = None,
 ) -> tuple[Float[Tensor, "out player"], Float[Tensor, "out player"] | None] | None:
     """Least squares with intercept: slopes, and their HC3 standard errors (valid where the model is
     only a best fit).
 
     None if the design is singular; no errors where it has no row to spare.
     """
-    design = torch.cat([torch.ones_like(x[:, :1]), x], 1)
-    inverse = _inverse(design.T @ design)
+    fit = through_origin(torch.cat([torch.ones_like(x[:, :1]), x], 1), y, weights)
+    if fit is None:
+        return None
+    slopes, error = fit
+    return slopes[:, 1:], None if error is None else error[:, 1:]
+
+
+def through_origin(
+    x: Float[Tensor, "row player"],
+    y: Float[Tensor, "row out"],
+    weights: Float[Tensor, "row"] | None = None,
+) -> tuple[Float[Tensor, "out player"], Float[Tensor, "out player"] | None] | None:
+    """The same without an intercept. `weights` multiply the squared residuals."""
+    if weights is not None:  # rows scaled by the root of their weight: sandwich and all
+        x, y = x * weights.sqrt()[:, None], y * weights.sqrt()[:, None]
+    inverse = _inverse(x.T @ x)
     if inverse is None:
         return None
-    beta = inverse @ (design.T @ y)
-    reach = design @ inverse
-    leverage = (reach * design).sum(-1)
-    if len(x) <= design.shape[1] or bool((leverage > 1 - 1e-9).any()):
-        return beta[1:].T, None
-    jackknifed = (y - design @ beta) / (1 - leverage)[:, None]
+    beta = inverse @ (x.T @ y)
+    reach = x @ inverse
+    leverage = (reach * x).sum(-1)
+    if len(x) <= x.shape[1] or bool((leverage > 1 - 1e-9).any()):
+        return beta.T, None
+    jackknifed = (y - x @ beta) / (1 - leverage)[:, None]
     variance = torch.einsum("ji,jo->oi", reach.square(), jackknifed.square())
-    return beta[1:].T, variance[:, 1:].sqrt()
+    return beta.T, variance.sqrt()
 
 
 def _inverse(gram: Tensor) -> Tensor | None:

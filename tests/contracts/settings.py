@@ -11,8 +11,12 @@ from apportion.estimators import Estimator
 
 SMALL: dict[str, Estimator] = {
     "leave-one-out": ap.LeaveOneOut(),
+    "add-one-in": ap.AddOneIn(),
+    "occlusion": ap.Occlusion(window=2),
+    "exact-shapley": ap.ExactShapley(),
     "permutation-shapley": ap.PermutationShapley(orders=6),
     "kernel-shap": ap.KernelShap(samples=40),
+    "banzhaf": ap.Banzhaf(samples=40),
     "linear-surrogate": ap.LinearSurrogate(samples=60),
     "rise": ap.Rise(samples=50),
     "gradient": ap.Gradient(),
@@ -20,11 +24,17 @@ SMALL: dict[str, Estimator] = {
     "path-integral": ap.PathIntegral(steps=8),
 }
 # their answer does not depend on the seed
-DETERMINISTIC = (ap.LeaveOneOut, ap.Gradient, ap.PathIntegral)
+DETERMINISTIC = (
+    ap.LeaveOneOut, ap.AddOneIn, ap.Occlusion, ap.ExactShapley, ap.Gradient, ap.PathIntegral,
+)  # fmt: skip
+# they read the grid that the players fill
+ON_A_GRID = (ap.Occlusion,)
 
 
 def fixed_cost(estimator: Estimator) -> Estimator:
     """The same estimator without options that stop early, so that `cost` is what it spends."""
     if isinstance(estimator, ap.PathIntegral):
         return dataclasses.replace(estimator, tolerance=None)
+    if isinstance(estimator, ap.Occlusion):  # how many windows there are depends on the grid
+        return dataclasses.replace(estimator, window=1)
     return estimator

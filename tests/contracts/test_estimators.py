@@ -13,12 +13,21 @@ import apportion as ap
 from apportion.estimators import TABLE
 from apportion.estimators._moments import StandardError, TopK
 from apportion.games import Ledger, counted, toy
+from apportion.players import Players
 from apportion.spec import parse, spell
 from apportion.types import Axiom
-from tests.contracts.settings import DETERMINISTIC, SMALL, fixed_cost
+from tests.contracts.settings import DETERMINISTIC, ON_A_GRID, SMALL, fixed_cost
 from tests.small import close, cnn, mlp, normal, table_game, untouched
 
 ROWS = [pytest.param(SMALL[name], id=name) for name in TABLE]
+
+
+@pytest.fixture(autouse=True)
+def everybody_in_a_line(request, monkeypatch) -> None:
+    """Estimators that read a grid find one in every game of this file."""
+    given = request.node.callspec.params if "callspec" in vars(request.node) else {}
+    if isinstance(given.get("estimator"), ON_A_GRID):
+        monkeypatch.setattr(Players, "grid", property(lambda players: (players.n,)))
 
 
 def test_every_row_has_a_small_setting() -> None:
@@ -211,6 +220,7 @@ def test_misspelt_options_are_refused(estimator) -> None:
 SAMPLED = {
     "permutation-shapley": (lambda m: ap.PermutationShapley(orders=2 * m), lambda g: g.shapley()),
     "kernel-shap": (lambda m: ap.KernelShap(samples=10 * m), lambda g: g.shapley()),
+    "banzhaf": (lambda m: ap.Banzhaf(samples=10 * m), lambda g: g.banzhaf()),
     "linear-surrogate": (lambda m: ap.LinearSurrogate(samples=10 * m), lambda g: g.banzhaf()),
     "averaged-gradient": (
         lambda m: ap.AveragedGradient(samples=4 * m, start=0.0),
@@ -248,7 +258,15 @@ def test_error_falls_as_root_of_samples_and_intervals_cover(name) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["permutation-shapley", "kernel-shap", "linear-surrogate", "rise", "averaged-gradient"]
+    "name",
+    [
+        "permutation-shapley",
+        "kernel-shap",
+        "banzhaf",
+        "linear-surrogate",
+        "rise",
+        "averaged-gradient",
+    ],
 )
 def test_until_stops_early_or_says_that_it_could_not(name) -> None:
     game = toy.moebius(9, 3, Generator().manual_seed(2))
@@ -262,7 +280,10 @@ def test_until_stops_early_or_says_that_it_could_not(name) -> None:
     assert float(stopped.error.max()) <= 0.2
     assert stopped.cost.within(make().cost(9)) and stopped.cost != make().cost(9)
     assert not stopped.provenance.notes
-    if name == "kernel-shap":  # exhausts the 512 coalitions, which is as precise as can be asked
+    if name in (
+        "kernel-shap",
+        "banzhaf",
+    ):  # exhausts the 512 coalitions, which is as precise as can be asked
         assert float(ap.attribute(game, make(until=impossible)).error.max()) == 0
         return
     few = {"orders": 40} if name == "permutation-shapley" else {"samples": 60}
