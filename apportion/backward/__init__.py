@@ -7,11 +7,25 @@ Layer-wise relevance propagation may be covered by patents in some countries; se
 from .base import Rules
 from .class_maps import GRAD_CAM, GRAD_CAM_PLUS_PLUS, LAYER_CAM, grad_cam, grad_cam_plus_plus
 from .doctor import Finding, unruled
-from .presets import ATTN_LRP, CP_LRP, GUIDED, TABLE, epsilon
+from .presets import (
+    ATTN_LRP,
+    CP_LRP,
+    DECONVNET,
+    GIM,
+    GUIDED,
+    TABLE,
+    alpha_beta,
+    epsilon,
+    gamma,
+    gim,
+    z_plus,
+)
 
 __all__ = [
     "ATTN_LRP",
     "CP_LRP",
+    "DECONVNET",
+    "GIM",
     "GRAD_CAM",
     "GRAD_CAM_PLUS_PLUS",
     "GUIDED",
@@ -19,8 +33,12 @@ __all__ = [
     "TABLE",
     "Finding",
     "Rules",
+    "alpha_beta",
     "epsilon",
+    "gamma",
+    "gim",
     "grad_cam",
     "grad_cam_plus_plus",
     "unruled",
+    "z_plus",
 ]

@@ -26,3 +26,12 @@ def guided(operation: Callable, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     [springenberg2015]
     """
     return operation(positive(x), *args, **kwargs)
+
+
+def deconvolved(operation: Callable, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Deconvolution: an activation passes what is positive on the way back, whatever it did on the
+    way forward. [zeiler2014]
+    """
+    with torch.no_grad():
+        value = operation(x, *args, **kwargs)
+    return bent(positive(x), value)

@@ -17,6 +17,11 @@ def plain(operation: Callable, *args: Any, **kwargs: Any) -> Any:
     return operation(*args, **kwargs)
 
 
+def signed(x: Tensor) -> Tensor:
+    """-1 below 0, else 1."""
+    return torch.where(x < 0, -1.0, 1.0).to(x)
+
+
 def epsilon(eps: float) -> Callable[..., Tensor]:
     """R_i = x_i * sum_j w_ji R_j / (z_j + eps sign z_j): small pre-activations z pass less
     relevance on. [bach2015]
@@ -29,7 +34,7 @@ def epsilon(eps: float) -> Callable[..., Tensor]:
     def rule(operation: Callable, *args: Any, **kwargs: Any) -> Tensor:
         z = operation(*args, **kwargs)
         value = z.detach()
-        stable = value + eps * torch.where(value < 0, -1.0, 1.0).to(value)
+        stable = value + eps * signed(value)
         # where z = 0 there is no relevance to pass on; without a stabiliser 0 / 0 is the plain rule
         return bent(scaled(z, torch.where(value == 0, float(eps == 0), value / stable)), value)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from .activation import guided, secant
+from . import signed, tempered
+from .activation import deconvolved, guided, secant
 from .aliases import ACTIVATIONS
 from .attention import halve, halve_factors, multi_head, quarters, values_only
 from .base import Replacement, Rules
@@ -74,20 +75,75 @@ GUIDED = Rules("GUIDED", dict.fromkeys(ACTIVATIONS, guided), cites=("springenber
 """Guided backpropagation: negative gradients stop at every activation."""
 
 
+DECONVNET = Rules("DECONVNET", dict.fromkeys(ACTIVATIONS, deconvolved), cites=("zeiler2014",))
+"""Deconvolution: as GUIDED, where the activation's own slope does not count."""
+
+
+def gim(temperature: float = 2.0) -> Rules:
+    """Gradient interaction modifications: the softmax's gradient at a higher temperature, frozen
+    norms, halved products; activations keep their own derivative.
+
+    Fused attention is spelled out for its derivative: memory of queries times keys.
+    """
+    name = "GIM" if temperature == 2 else f"gim({temperature:g})"
+    attend = tempered.attention(temperature)
+    table: Table = {
+        **_LINEAR, **_NORMS, **_PRODUCTS, **dict.fromkeys(ACTIVATIONS, plain),
+        F.softmax: tempered.softmax(temperature),
+        F.scaled_dot_product_attention: attend,
+        F.multi_head_attention_forward: multi_head(attend),
+    }  # fmt: skip
+    return Rules(name, table, cites=("edin2025",))
+
+
+GIM = gim()
+
+
+def _layered(rule: Replacement) -> Table:
+    """One rule for every layer with weights; relevance passes activations unchanged."""
+    layers: list[Callable] = [*_LAYERS, torch.addmm, torch.addmv]
+    return {**_LINEAR, **dict.fromkeys(layers, rule), **_PASS}
+
+
 def epsilon(eps: float = 1e-6) -> Rules:
     """LRP-epsilon: stabilised linear layers and convolutions, relevance passes activations
     unchanged.
     """
-    stable: list[Callable] = [*_LAYERS, torch.addmm, torch.addmv]
-    table: Table = {**_LINEAR, **dict.fromkeys(stable, epsilon_rule(eps)), **_PASS}
-    return Rules(f"epsilon({eps:g})", table, cites=("bach2015",))
+    return Rules(f"epsilon({eps:g})", _layered(epsilon_rule(eps)), cites=("bach2015",))
+
+
+def gamma(g: float = 0.25) -> Rules:
+    """LRP-gamma: contributions that agree with the sign of a unit's sum count 1 + g times. 0 is
+    gradient x input with activations passed, infinity is z+ where inputs are positive.
+    """
+    cites = ("montavon2019", "andeol2021")
+    return Rules(f"gamma({g:g})", _layered(signed.gamma(g)), conserves=True, cites=cites)
+
+
+def alpha_beta(alpha: float = 2.0, beta: float = 1.0, eps: float = 1e-6) -> Rules:
+    """LRP-alpha-beta: activating contributions share alpha, inhibiting ones -beta of the relevance
+    of each unit.
+    """
+    name = f"alpha_beta({alpha:g}, {beta:g})"
+    return Rules(name, _layered(signed.alpha_beta(alpha, beta, eps)), cites=("bach2015",))
+
+
+def z_plus(eps: float = 1e-6) -> Rules:
+    """LRP-z+: only activating contributions get relevance; alpha_beta(1, 0)."""
+    table = _layered(signed.alpha_beta(1, 0, eps))
+    return Rules("z_plus", table, cites=("montavon2017", "bach2015"))
 
 
 TABLE = {
     "cp-lrp": CP_LRP,
     "attn-lrp": ATTN_LRP,
+    "gim": GIM,
     "guided": GUIDED,
+    "deconvnet": DECONVNET,
     "epsilon": epsilon(),
+    "gamma": gamma(),
+    "z-plus": z_plus(),
+    "alpha-beta": alpha_beta(),
     # at the players' own site
     "grad-cam": GRAD_CAM,
     "grad-cam-plus-plus": GRAD_CAM_PLUS_PLUS,

@@ -13,6 +13,11 @@ WORKS = {
         "XAI for transformers: Better explanations through conservative propagation",
         "ICML", 2022, ("arXiv:2202.07304",),
     ),
+    "andeol2021": Work(
+        "Andéol, Kawakami, Wada, Kanamori, Müller and Montavon",
+        "Learning domain invariant representations by joint Wasserstein distance minimization",
+        "", 2021, ("arXiv:2106.04923",),
+    ),
     "arras2025": Work(
         "Arras, Puri, Kahardipraja, Lapuschkin and Samek",
         "A close look at decomposition-based XAI-methods for transformer language models",
@@ -46,6 +51,21 @@ WORKS = {
         "Selvaraju, Cogswell, Das, Vedantam, Parikh and Batra",
         "Grad-CAM: Visual explanations from deep networks via gradient-based localization",
         "ICCV", 2017, ("doi:10.1109/ICCV.2017.74", "arXiv:1610.02391"),
+    ),
+    "edin2025": Work(
+        "Edin, Csordás, Ruotsalo, Wu, Maistro, Huang and Maaløe",
+        "GIM: Improved interpretability for large language models",
+        "", 2025, ("arXiv:2505.17630",),
+    ),
+    "montavon2017": Work(
+        "Montavon, Lapuschkin, Binder, Samek and Müller",
+        "Explaining nonlinear classification decisions with deep Taylor decomposition",
+        "Pattern Recognition 65", 2017, ("doi:10.1016/j.patcog.2016.11.008",),
+    ),
+    "montavon2019": Work(
+        "Montavon, Binder, Lapuschkin, Samek and Müller",
+        "Layer-wise relevance propagation: An overview",
+        "Explainable AI, Springer", 2019, ("doi:10.1007/978-3-030-28954-6_10",),
     ),
     "springenberg2015": Work(
         "Springenberg, Dosovitskiy, Brox and Riedmiller",

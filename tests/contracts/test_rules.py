@@ -117,7 +117,7 @@ def test_model_is_untouched_after_an_exception_inside_a_rule() -> None:
 
 
 # tables that cut by sign are not linear in what comes back
-CUTTING = ("guided", "grad-cam-plus-plus", "layer-cam")
+CUTTING = ("guided", "deconvnet", "grad-cam-plus-plus", "layer-cam")
 
 
 @pytest.mark.parametrize("name", [n for n in TABLES if n not in CUTTING])
@@ -247,7 +247,7 @@ def test_strict_lists_what_a_table_does_not_know() -> None:
     assert not game.under(known).describe().notes
 
 
-@pytest.mark.parametrize("name", ["cp-lrp", "attn-lrp"])
+@pytest.mark.parametrize("name", ["cp-lrp", "attn-lrp", "gim"])
 @pytest.mark.parametrize("eager", [True, False])
 def test_tables_for_transformers_know_all_of_one(name, eager) -> None:
     token_game(decoder(eager=eager)).under(TABLE[name], strict=True)

@@ -55,26 +55,49 @@ def pooled(x: Tensor, r: Tensor) -> Tensor:
     return out
 
 
+Share = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (x, w, b, r) -> relevance of x
+
+
 def epsilon(model: nn.Sequential, x: Tensor, target: int, eps: float) -> Tensor:
     """Relevance of the input of a stack of layers, (*input); activations pass it on unchanged."""
+    return stack(model, x, target, lambda *given: linear(*given, eps))
+
+
+def stack(
+    model: nn.Sequential,
+    x: Tensor,
+    target: int,
+    dense: Share,
+    conv: Share | None = None,
+    first: Share | None = None,
+) -> Tensor:
+    """As `epsilon`, with a rule for linear layers, one for convolutions (the same without one) and
+    one for the first layer.
+    """
+    rules = {nn.Linear: dense, nn.Conv2d: dense if conv is None else conv}
     with torch.no_grad():
         inputs = [x]
         for module in model:
             inputs.append(module(inputs[-1][None])[0])
         r = torch.zeros_like(inputs[-1])
         r[target] = inputs[-1][target]
-        for module, a in zip(reversed(model), reversed(inputs[:-1]), strict=True):
-            r = _through(module, a, r, eps)
+        start = next(k for k, module in enumerate(model) if type(module) in rules)
+        for k in reversed(range(len(model))):
+            rule = rules.get(type(model[k]))
+            rule = first if first is not None and k == start else rule
+            r = _through(model[k], inputs[k], r, rule)
     return r
 
 
-def _through(module: nn.Module, a: Tensor, r: Tensor, eps: float) -> Tensor:
+def _through(module: nn.Module, a: Tensor, r: Tensor, rule: Share | None) -> Tensor:
     if isinstance(module, nn.Linear):
-        return linear(a, module.weight, 0.0 if module.bias is None else module.bias, r, eps)
+        bias = torch.zeros(len(r)) if module.bias is None else module.bias
+        return rule(a, module.weight, bias.to(r), r)
     if isinstance(module, nn.Conv2d):
-        bias = 0.0 if module.bias is None else module.bias.repeat_interleave(r[0].numel())
+        bias = torch.zeros(len(r)) if module.bias is None else module.bias
+        bias = bias.to(r).repeat_interleave(r[0].numel())
         m = conv_matrix(module, *a.shape[1:])
-        return linear(a.flatten(), m, bias, r.flatten(), eps).reshape(a.shape)
+        return rule(a.flatten(), m, bias, r.flatten()).reshape(a.shape)
     if isinstance(module, nn.BatchNorm2d):  # no rule of its own: its linear part, unstabilised
         slope = module.weight / (module.running_var + module.eps).sqrt()
         slope = slope[:, None, None]
@@ -82,6 +105,36 @@ def _through(module: nn.Module, a: Tensor, r: Tensor, eps: float) -> Tensor:
     if isinstance(module, nn.MaxPool2d):
         return pooled(a, r)
     return r.reshape(a.shape)
+
+
+def gamma(x: Tensor, w: Tensor, b: Tensor, r: Tensor, g: float) -> Tensor:
+    """Each contribution that has the sign of its unit's sum counts 1 + g times, the bias too."""
+    out = torch.zeros_like(x)
+    for j in range(len(w)):
+        parts = [*(w[j] * x).tolist(), float(b[j])]
+        side = 1 if sum(parts) > 0 else -1
+        counted = x.new_tensor([c * (1 + g if c * side > 0 else 1) for c in parts])
+        out += counted[:-1] / counted.sum() * r[j]
+    return out
+
+
+def alpha_beta(
+    x: Tensor, w: Tensor, b: Tensor, r: Tensor, alpha: float, beta: float, eps: float = 1e-6
+) -> Tensor:
+    """Alpha of a unit's relevance over its positive contributions, -beta over the negative."""
+    out = torch.zeros_like(x)
+    for j in range(len(w)):
+        parts = torch.cat([w[j] * x, b[j : j + 1]])
+        for share, side in ((alpha, 1), (-beta, -1)):
+            some = torch.where(parts * side > 0, parts, 0)
+            out += share * some[:-1] / (some.sum() + eps * side) * r[j]
+    return out
+
+
+def box(x: Tensor, w: Tensor, r: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """z^B: R_i = sum_j (x_i w - l_i w^+ - h_i w^-) R_j / the sum of that over i."""
+    each = w * x - w.clamp(min=0) * low - w.clamp(max=0) * high  # (j, i)
+    return (each / each.sum(1, keepdim=True) * r[:, None]).sum(0)
 
 
 # -- a decoder in the style of Llama
