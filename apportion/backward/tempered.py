@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,41 +42,47 @@ def attention(temperature: float) -> Callable[..., Tensor]:
         with torch.no_grad():
             value = operation(*args, **kwargs)
 
-        def attend(*given: Any, **options: Any) -> Tensor:
-            return _spelled_out(tempered, *given, **options)
+        def attend(q: Tensor, k: Tensor, v: Tensor, *given: Any, **named: Any) -> Tensor:
+            return _spelled_out(tempered, (q, k, v), _Options(*given, **named))
 
         return bent(quarters(attend, *args, **kwargs), value)
 
     return rule
 
 
+@dataclass(frozen=True, eq=False)
+class _Options:
+    """What scaled_dot_product_attention takes after queries, keys and values."""
+
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+
 def _spelled_out(
-    tempered: Callable[..., Tensor],
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    tempered: Callable[..., Tensor], operands: tuple[Tensor, Tensor, Tensor], how: _Options
 ) -> Tensor:
     """scaled_dot_product_attention as its documentation defines it."""
-    if dropout_p:
+    query, key, value = operands
+    if how.dropout_p:
         raise BadRequest(
-            f"attention drops {dropout_p:g} of its weights at random, so its derivative cannot be "
-            "taken again; use model.eval(), or set its dropout to 0"
+            f"attention drops {how.dropout_p:g} of its weights at random, so its derivative cannot "
+            "be taken again; use model.eval(), or set its dropout to 0"
         )
-    if enable_gqa:
+    if how.enable_gqa:
         key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], -3) for x in (key, value))
-    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if is_causal:
+    scale = query.shape[-1] ** -0.5 if how.scale is None else how.scale
+    scores = query @ key.transpose(-1, -2) * scale
+    if how.is_causal:
         later = scores.new_ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, float("-inf"))
-    elif attn_mask is not None:
-        scores = scores + attn_mask
+    mask = how.attn_mask
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        scores = scores + mask
     blind = (scores == float("-inf")).all(-1, keepdim=True)  # sees nothing: its output is 0
     weights = tempered(F.softmax, scores.masked_fill(blind, 0.0), -1).masked_fill(blind, 0.0)
     return weights @ value
