@@ -116,7 +116,7 @@ def gamma(g: float = 0.25) -> Rules:
     """LRP-gamma: contributions that agree with the sign of a unit's sum count 1 + g times. 0 is
     gradient x input with activations passed, infinity is z+ where inputs are positive.
     """
-    cites = ("montavon2019", "andeol2021")
+    cites = ("montavon2019", "andéol2021")
     return Rules(f"gamma({g:g})", _layered(signed.gamma(g)), conserves=True, cites=cites)
 
 

@@ -68,7 +68,7 @@ def _plus(z: Tensor, bias: Tensor | None) -> Tensor:
 def gamma(g: float) -> Callable[..., Tensor]:
     """R_i = x_i sum_j (w_ji + g w_ji^s) R_j / sum_k x_k (w_jk + g w_jk^s), where ^s keeps the
     weights whose contribution has the sign of z_j: what agrees with the output counts 1 + g
-    times. [montavon2019] for inputs x >= 0, [andeol2021] for inputs of both signs.
+    times. [montavon2019] for inputs x >= 0, [andéol2021] for inputs of both signs.
 
     The denominator is at least |z_j|, so it needs no stabiliser.
     """

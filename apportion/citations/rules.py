@@ -13,7 +13,7 @@ WORKS = {
         "XAI for transformers: Better explanations through conservative propagation",
         "ICML", 2022, ("arXiv:2202.07304",),
     ),
-    "andeol2021": Work(
+    "andéol2021": Work(
         "Andéol, Kawakami, Wada, Kanamori, Müller and Montavon",
         "Learning domain invariant representations by joint Wasserstein distance minimization",
         "", 2021, ("arXiv:2106.04923",),
