@@ -201,6 +201,8 @@ def _named(credit: Attribution, name: str, kind: str) -> str:
     shape = credit.players.geometry.get(kind)
     if shape is None or shape.view != "image" or shape.grid is None or len(shape.grid) != 2:
         return name
+    if shape.site in credit.players.views:
+        return name  # the place of a coefficient is none in the picture
     row, column = divmod(credit.players.names.index(name), shape.grid[1])
     upright = ("upper", "middle", "lower")[3 * row // shape.grid[0]]
     across = ("left", "centre", "right")[3 * column // shape.grid[1]]

@@ -7,7 +7,7 @@ import math
 MINUS = "\u2212"
 Z95 = 1.959964  # half a 95 % interval in standard errors that are known
 FEW = {1: 12.706, 2: 4.303}  # the same in errors estimated with one and two degrees of freedom
-PLURALS = {"patch": "patches", "mlp": "MLPs"}
+PLURALS = {"patch": "patches", "mlp": "MLPs", "frequency": "frequencies"}
 UNIT_NOTES = {
     "nats": "One nat multiplies the odds by 2.7.",
     "logits": "One logit more multiplies the odds against any other class by 2.7.",

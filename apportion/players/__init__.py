@@ -8,6 +8,8 @@ from .base import spread as spread
 from .image import patches, pixels, superpixels
 from .parts import cells, channels, heads, mlps, neurons
 from .rows import training_rows
+from .signal import Grain as Grain
+from .signal import frequencies, time_steps, wavelets
 from .table import columns
 from .text import tokens, words
 
@@ -16,6 +18,10 @@ TABLE = {
     "pixels": pixels,
     "patches": patches,
     "superpixels": superpixels,
+    # of a signal (wavelets: or of a picture)
+    "time-steps": time_steps,
+    "frequencies": frequencies,
+    "wavelets": wavelets,
     # of a text
     "tokens": tokens,
     "words": words,
@@ -44,4 +50,5 @@ __all__ = [
     "patches",
     "pixels",
 ]
+__all__ += ["Grain", "frequencies", "time_steps", "wavelets"]
 __all__ += ["plain", "same", "spread", "superpixels", "tokens", "training_rows", "words"]

@@ -175,7 +175,7 @@ def where(
     lede = f"{quantity(credit)} of each {kinds(credit, each=True)}"
     lede += f" for {of}." if of else "."
     return Where(
-        HEADS.get("" if shape is None else shape.view, f"Which {kinds(credit)}"),
+        _head(credit, shape),
         f"{lede} Absent means {absent}." if absent else lede,
         picture(credit, ranked, more=views, absent=blank),
         pieces(credit),
@@ -185,6 +185,13 @@ def where(
         bool(shown),
         _notes(credit),
     )
+
+
+def _head(credit: Attribution, shape: Geometry | None) -> str:
+    view = None if shape is None or shape.site is None else credit.players.views.get(shape.site)
+    if shape is not None and shape.view == "image" and view is not None:
+        return f"Where in the {view.name}"
+    return HEADS.get("" if shape is None else shape.view, f"Which {kinds(credit)}")
 
 
 def _where(asked: Explanation) -> Where:

@@ -127,6 +127,9 @@ def picture(
             f" The model sees it at {owner.shape[1]} × {owner.shape[0]}."
         )  # fmt: skip
         caption = f"The picture as given, {width} × {height} pixels.{model}"
+        if shape.site is not None and shape.site in credit.players.views:
+            word = credit.players.views[shape.site].name
+            caption = f"The {word} of the picture: the brighter, the larger a coefficient."
         views.append(View("Picture", False, caption))
     views += [] if absent is None else [absent]
     best = credit.players.names[ranked[0]]

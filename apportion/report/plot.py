@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from ..attribution import Attribution
+from ..players import Geometry
 from ..types import BadRequest
 from ..wording import signed
 from .bars import order
@@ -32,7 +35,7 @@ def plot(credit: Attribution, *, top: int = 12, ax: Any = None) -> Any:
     if top < 1:
         raise BadRequest(f"plot(top={top}): draw at least one player")
     order(credit)  # refuses credit of several outputs
-    drawn = _picture if shape_of(credit) is not None else _text if text_of(credit) else None
+    drawn = _drawing(credit)
     if ax is not None:
         (drawn or _bars)(credit, ax, top)
         return ax.figure
@@ -48,6 +51,15 @@ def plot(credit: Attribution, *, top: int = 12, ax: Any = None) -> Any:
         return figure
     figure.tight_layout()
     return figure
+
+
+def _drawing(credit: Attribution) -> Callable[[Attribution, Any, int], None] | None:
+    """What suits the players, besides bars."""
+    if shape_of(credit) is not None:
+        return _picture
+    if text_of(credit) is not None:
+        return _text
+    return _curve if curve_of(credit) is not None else None
 
 
 def _bars(credit: Attribution, ax: Any, top: int) -> None:
@@ -123,6 +135,38 @@ def _text(credit: Attribution, ax: Any, top: int) -> None:
             x, y = 0.0, y - 0.13
             word.set_position((x, y))
         x += wide + 0.025
+
+
+def curve_of(credit: Attribution) -> Geometry | None:
+    """The geometry of players that own places along a curve."""
+    for shape in credit.players.geometry.values():
+        if shape.view == "signal" and shape.site in credit.players.owner:
+            return shape
+    return None
+
+
+def _curve(credit: Attribution, ax: Any, top: int) -> None:
+    """The signal or its spectrum, each stretch of one player on its colour."""
+    shape = curve_of(credit)
+    assert shape is not None and shape.site is not None and shape.trace is not None
+    place, height = shape.trace.double().numpy()
+    step = place[1] - place[0] if len(place) > 1 else 1.0
+    largest = float(credit.scores.abs().max()) or 1.0
+    start = 0
+    for player, run in groupby(credit.players.owner[shape.site].flatten().tolist()):
+        stop = start + len(list(run))
+        if player >= 0:
+            score = float(credit.scores[player])
+            ends = (place[0] + (start - 0.5) * step, place[0] + (stop - 0.5) * step)
+            colour, alpha = ORANGE if score < 0 else BLUE, OPACITY * abs(score) / largest
+            ax.axvspan(*ends, color=colour, alpha=alpha, linewidth=0)
+        start = stop
+    ax.plot(place, height, color=INK, linewidth=1.0)
+    ax.margins(x=0)
+    ax.tick_params(length=0, labelsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel(" ".join(shape.shown), fontsize=9, color=QUIET)
+    ax.set_title(_title(credit), fontsize=9, color=QUIET, loc="left")
 
 
 def _title(credit: Attribution) -> str:

@@ -14,7 +14,7 @@ from tests.contracts.made import ZEROS, X, asking, hard, soft, some, tiny
 from tests.contracts.words import WordPiece
 from tests.small import IDS, close, cnn, decoder, mlp, normal
 
-PICTURE = normal(1, 2, 8, 8)
+PICTURE, SIGNAL = normal(1, 2, 8, 8), normal(1, 3, 10)
 TEXT = WordPiece(["the", "un", "##believ", "##able", "cat", ",", "it", "sat"])
 
 
@@ -27,6 +27,10 @@ def on_picture(make) -> tuple[Players, nn.Module, Tensor]:
     return make(PICTURE), cnn(), PICTURE
 
 
+def on_signal(make) -> tuple[Players, nn.Module, Tensor]:
+    return make(SIGNAL), tiny(lambda: nn.Sequential(nn.Flatten(), nn.Linear(30, 3))), SIGNAL
+
+
 # one game per row: players, the model they play in, and its input
 ROWS = {
     "pixels": lambda: on_picture(ap.players.pixels),
@@ -34,6 +38,9 @@ ROWS = {
     "superpixels": lambda: on_picture(lambda x: ap.players.superpixels(x, 4, compactness=1e3)),
     "tokens": lambda: on_decoder(lambda m: ap.players.tokens(m, IDS, positions=[1, 2, 5])),
     "words": lambda: on_decoder(lambda m: ap.players.words(m, IDS, TEXT)),
+    "time-steps": lambda: on_signal(ap.players.time_steps),
+    "frequencies": lambda: on_signal(ap.players.frequencies),
+    "wavelets": lambda: on_picture(lambda x: ap.players.wavelets(x, levels=2, grid=4)),
     "columns": lambda: (ap.players.columns(X), mlp(), X),
     "neurons": lambda: (ap.players.neurons(model := mlp(), "2"), model, X),
     "channels": lambda: (ap.players.channels(model := cnn(), "4"), model, PICTURE),
@@ -41,7 +48,10 @@ ROWS = {
     "heads": lambda: on_decoder(lambda m: ap.players.heads(m, count=2, positions=[0, 3], length=6)),
     "mlps": lambda: on_decoder(ap.players.mlps),
 }
-KINDS = {"patches": "patch", "mlps": "mlp"}
+KINDS = {
+    "patches": "patch", "time-steps": "time step", "frequencies": "frequency",
+    "wavelets": "wavelet cell",
+}  # fmt: skip
 EACH = pytest.mark.parametrize("name", list(ROWS))
 
 
@@ -56,8 +66,8 @@ def test_every_element_has_one_owner_or_none_and_every_player_an_element(name) -
     game = asking(model, x, players=players)
     owners = []
     for site, owner in players.owner.items():
-        support = game.clean.activations[site].shape[1:]
-        owners.append(owner.expand(support).flatten())  # broadcasts to the tensor there
+        # broadcasts to the tensor there, or to its coefficients
+        owners.append(owner.expand(game.clean.supports[site]).flatten())
     everything = torch.cat(owners)
     assert set(everything.tolist()) - {-1} == set(range(players.n))
     partial = name in ("tokens", "heads")  # rows that were built for some positions only
@@ -89,8 +99,12 @@ def test_absence_of_a_player_changes_its_elements_and_no_others(name) -> None:
             changed = game._removals[site](
                 clean[None], lifted[player, None], torch.zeros_like(clean)[None], torch.tensor([0])
             )[0]
-            gone = (owner == player).expand(clean.shape[1:])
-            assert torch.equal(changed[0], torch.where(gone, 0.0, clean[0]))
+            gone = (owner == player).expand(game.clean.supports[site])
+            if site not in players.views:
+                assert torch.equal(changed[0], torch.where(gone, 0.0, clean[0]))
+                continue
+            before, after = (players.views[site].analysis(t)[0] for t in (clean, changed))
+            assert torch.allclose(after, torch.where(gone, 0.0, before), atol=1e-12)
 
 
 # -- coarser players

@@ -1,0 +1,22 @@
+"""Works on who the players are."""
+
+from .work import Work
+
+WORKS = {
+    "kasmi2023": Work(
+        "Kasmi, Dubus, Saint-Drenan and Blanc",
+        "Assessment of the reliablity of a model's decision by generalizing attribution to the "
+        "wavelet domain",
+        "", 2023, ("arXiv:2305.14979",),
+    ),
+    "kasmi2025": Work(
+        "Kasmi, Brunetto, Fel and Parekh",
+        "One wave to explain them all: A unifying perspective on feature attribution",
+        "ICML", 2025, ("arXiv:2410.01482",),
+    ),
+    "kechris2025": Work(
+        "Kechris, Dan and Atienza",
+        "Time series saliency maps: Explaining models across multiple domains",
+        "", 2025, ("arXiv:2505.13100",),
+    ),
+}  # fmt: skip
