@@ -3,6 +3,21 @@
 from .work import Work
 
 WORKS = {
+    "bandyopadhyay2024": Work(
+        "Bandyopadhyay, Chowdhury, Bhunia, Sain, Xiang and Song",
+        "What sketch explainability really means for downstream tasks",
+        "CVPR", 2024, ("arXiv:2403.09480",),
+    ),
+    "chrabaszcz2024": Work(
+        "Chrabaszcz, Baniecki, Komorowski, Płotka and Biecek",
+        "Aggregated attributions for explanatory analysis of 3D segmentation models",
+        "", 2024, ("arXiv:2407.16653",),
+    ),
+    "jain2023": Work(
+        "Jain, Tamarapalli, Yerramilli and Bisk",
+        "MAEA: Multimodal attribution for embodied AI",
+        "", 2023, ("arXiv:2307.13850",),
+    ),
     "kasmi2023": Work(
         "Kasmi, Dubus, Saint-Drenan and Blanc",
         "Assessment of the reliablity of a model's decision by generalizing attribution to the "

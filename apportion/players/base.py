@@ -125,6 +125,17 @@ class Players:
         called = names or [_joined([self.names[i] for i in group]) for group in groups]
         return Players(tuple(called), tuple(mixed), owner, geometry, self.views)
 
+    def grouped(self, labels: Sequence[str]) -> Players:
+        """Coarser players: those with the same label act as one, named after it. Level by level
+        this walks up a hierarchy: pixels, organs, regions of the body.
+        """
+        if len(labels) != self.n:
+            raise BadRequest(f"{len(labels)} labels for {self.n} players; give one per player")
+        groups: dict[str, list[int]] = {}
+        for i, label in enumerate(labels):
+            groups.setdefault(label, []).append(i)
+        return self.merge(list(groups.values()), list(groups))
+
     def only(self, kind: str) -> Players:
         """The players of one kind; the others become part of what is always present."""
         keep = [i for i, k in enumerate(self.kinds) if k == kind]

@@ -231,6 +231,29 @@ def mlps(model: nn.Module) -> Players:
     return _parts("mlp", tuple(f"{layer}, MLP" for layer in _layers(found)), owner)
 
 
+def layers(model: nn.Module) -> Players:
+    """One player per transformer block, owning what it adds to the residual stream: the outputs of
+    its attention and of its MLP, all positions together.
+
+    Without a player (zeros) its block passes the stream on unchanged, as if it were skipped; in
+    models that normalise after the addition, up to those norms. Attention and MLPs are found as
+    `heads` and `mlps` find them.
+    """
+    paths = [path for path, _ in _outputs(model)]
+    paths += [site.path for site in mlps(model).owner]
+    blocks: dict[str, list[str]] = {}
+    for path in paths:
+        inside = re.match(r"(?:.*?\.)??\d+(?=\.|$)", path)
+        blocks.setdefault(inside.group() if inside else path.rpartition(".")[0], []).append(path)
+    order = [path for path, _ in model.named_modules() if path in blocks]
+    owner = {
+        Site(path, "out"): torch.full((1, 1), i)
+        for i, block in enumerate(order)
+        for path in blocks[block]
+    }
+    return _parts("layer", tuple(_layers(order)), owner)
+
+
 def layer_number(path: str) -> str:
     """The number of the block a path lies in, as text; the path itself where it has none."""
     number = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)

@@ -1,7 +1,8 @@
-"""Players that partition a text: tokens, and words made of them."""
+"""Players that partition a text: tokens, and words, sentences or spans made of them."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from os.path import commonprefix
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from ..taps import Site
 from ..types import BadRequest
 from .base import PRESENT, Geometry, Players, unique
+
+LONGEST = 60  # characters of a name
 
 
 @runtime_checkable
@@ -80,24 +83,118 @@ def words(
     tokens it is made.
     """
     fine = tokens(lm, ids, tokenizer, positions=positions, embedding=embedding)
+    text = "".join(fine.geometry["token"].shown)
+    return _joined(fine, [m.span() for m in re.finditer(r"\w+|[^\w\s]", text)], "word")
+
+
+def sentences(
+    lm: nn.Module,
+    ids: Tensor,
+    tokenizer: Tokenizer,
+    *,
+    positions: Sequence[int] | None = None,
+    embedding: str | None = None,
+) -> Players:
+    """One player per sentence: up to . ! ? (with closing quotes) before a space, or a line's end.
+    Abbreviations end sentences too; give `spans` where that matters.
+    """
+    fine = tokens(lm, ids, tokenizer, positions=positions, embedding=embedding)
+    text = "".join(fine.geometry["token"].shown)
+    ends = r"\S.*?(?:[.!?]+[\"'\u201d\u2019)\]]*(?=\s|$)|(?=\n)|$)"
+    return _joined(fine, [m.span() for m in re.finditer(ends, text)], "sentence")
+
+
+def spans(
+    lm: nn.Module,
+    ids: Tensor,
+    tokenizer: Tokenizer,
+    spans: Sequence[str | tuple[int, int]],
+    names: Sequence[str] | None = None,
+    *,
+    embedding: str | None = None,
+) -> Players:
+    """One player per span of the text: a piece of it that stands there once, or (start, stop) in
+    characters of the decoded text. A token belongs to the span that holds its middle; tokens of no
+    span are always present.
+    """
+    fine = tokens(lm, ids, tokenizer, embedding=embedding)
+    shown = fine.geometry["token"].shown
+    text = "".join(shown)
+    found = [_span(text, given) for given in spans]
+    for (i, one), (j, other) in itertools.combinations(enumerate(found), 2):
+        shared = text[max(one[0], other[0]) : min(one[1], other[1])]
+        if max(one[0], other[0]) < min(one[1], other[1]):
+            raise BadRequest(
+                f"spans {i} and {j} overlap in {shared!r}; players partition, so a piece of text "
+                "is in one span"
+            )
+    if names is not None and len(names) != len(found):
+        raise BadRequest(f"{len(names)} names for {len(found)} spans")
+    middles = _middles(shown)
+    inside = [next((k for k, (a, b) in enumerate(found) if a <= m < b), PRESENT) for m in middles]
+    empty = [k for k in range(len(found)) if k not in inside]
+    if empty:
+        a, b = found[empty[0]]
+        raise BadRequest(
+            f"span {empty[0]}, {text[a:b]!r}, holds no token: tokens are {shown[:4]} ...; widen it"
+        )
+    called = names or [_short(text[a:b]) for a, b in found]
+    site = next(iter(fine.owner))
+    owner = torch.tensor(inside)[:, None]
+    geometry = {"span": Geometry("text", site, None, None, shown)}
+    return Players(unique(list(called)), ("span",) * len(found), {site: owner}, geometry)
+
+
+def _span(text: str, given: str | tuple[int, int]) -> tuple[int, int]:
+    if isinstance(given, str):
+        count = text.count(given) if given else 0
+        if count != 1:
+            raise BadRequest(
+                f"the span {given!r} stands {count} times in the text; give (start, stop) in "
+                f"characters of it: {_short(text)!r}"
+            )
+        start = text.index(given)
+        return start, start + len(given)
+    start, stop = given
+    if not 0 <= start < stop <= len(text):
+        raise BadRequest(
+            f"the span {given} does not lie in a text of {len(text)} characters: {_short(text)!r}"
+        )
+    return start, stop
+
+
+def _joined(fine: Players, found: list[tuple[int, int]], kind: str) -> Players:
+    """Tokens joined by the nearest of these spans of the text."""
     site, owner = next(iter(fine.owner.items()))
     shown = fine.geometry["token"].shown
-    text, start = "".join(shown), 0
-    spans = [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]
+    text = "".join(shown)
     groups: dict[int, list[int]] = {}
-    for place, piece in enumerate(shown):
-        middle = start + (len(piece) - len(piece.lstrip())) + len(piece.strip()) / 2
-        start += len(piece)
+    for place, middle in enumerate(_middles(shown)):
         player = int(owner[place, 0])
         if player >= 0:
             nearest = min(
-                range(len(spans)), key=lambda k: _distance(spans[k], middle), default=place
+                range(len(found)), key=lambda k: _distance(found[k], middle), default=place
             )
             groups.setdefault(nearest, []).append(player)
-    names = unique([text[slice(*spans[k])] if spans else f"word {k}" for k in groups])
+    names = unique([_short(text[slice(*found[k])]) if found else f"{kind} {k}" for k in groups])
     merged = fine.merge(list(groups.values()), names)
-    geometry = {"word": Geometry("text", site, None, None, shown)}
-    return Players(merged.names, ("word",) * merged.n, merged.owner, geometry)
+    geometry = {kind: Geometry("text", site, None, None, shown)}
+    return Players(merged.names, (kind,) * merged.n, merged.owner, geometry)
+
+
+def _middles(shown: Sequence[str]) -> list[float]:
+    """Where the middle of each token lies in the text, spaces around it left out."""
+    out, start = [], 0
+    for piece in shown:
+        out.append(start + (len(piece) - len(piece.lstrip())) + len(piece.strip()) / 2)
+        start += len(piece)
+    return out
+
+
+def _short(text: str) -> str:
+    """A piece of text as a name."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}\u2026"
 
 
 def pieces(ids: Sequence[int], tokenizer: Tokenizer) -> tuple[str, ...]:

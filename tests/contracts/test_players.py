@@ -16,11 +16,25 @@ from tests.small import IDS, close, cnn, decoder, mlp, normal
 
 PICTURE, SIGNAL = normal(1, 2, 8, 8), normal(1, 3, 10)
 TEXT = WordPiece(["the", "un", "##believ", "##able", "cat", ",", "it", "sat"])
+STOPS = WordPiece(["a", "cat", "b", "the", ".", "sat", "c", "d", "e", "."])
+REGIONS = torch.arange(64).reshape(8, 8) // 13
+STROKES = normal(1, 3, 2, 8, 8, seed=8)
 
 
 def on_decoder(make) -> tuple[Players, nn.Module, Tensor]:
     model = decoder()
     return make(model), model, IDS
+
+
+class Sum(nn.Module):
+    """A model of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = mlp(), mlp(4)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.left(a) * self.right(b)
 
 
 def on_picture(make) -> tuple[Players, nn.Module, Tensor]:
@@ -38,6 +52,17 @@ ROWS = {
     "superpixels": lambda: on_picture(lambda x: ap.players.superpixels(x, 4, compactness=1e3)),
     "tokens": lambda: on_decoder(lambda m: ap.players.tokens(m, IDS, positions=[1, 2, 5])),
     "words": lambda: on_decoder(lambda m: ap.players.words(m, IDS, TEXT)),
+    "segments": lambda: on_picture(lambda x: ap.players.segments(x, REGIONS)),
+    "strokes": lambda: (ap.players.strokes(STROKES), ap.players.Canvas(cnn()), STROKES),
+    "sentences": lambda: on_decoder(lambda m: ap.players.sentences(m, IDS, STOPS)),
+    "spans": lambda: on_decoder(lambda m: ap.players.spans(m, IDS, TEXT, [(0, 6), (10, 16)])),
+    "column-groups": lambda: (ap.players.column_groups(X, {"pair": [0, 4]}), mlp(), X),
+    "modalities": lambda: (
+        ap.players.modalities({"first": 0, "second": 1}),
+        tiny(Sum),
+        (X, normal(1, 4)),
+    ),
+    "layers": lambda: on_decoder(ap.players.layers),
     "time-steps": lambda: on_signal(ap.players.time_steps),
     "frequencies": lambda: on_signal(ap.players.frequencies),
     "wavelets": lambda: on_picture(lambda x: ap.players.wavelets(x, levels=2, grid=4)),
@@ -49,8 +74,7 @@ ROWS = {
     "mlps": lambda: on_decoder(ap.players.mlps),
 }
 KINDS = {
-    "patches": "patch", "time-steps": "time step", "frequencies": "frequency",
-    "wavelets": "wavelet cell",
+    "patches": "patch", "frequencies": "frequency", "wavelets": "wavelet cell",
 }  # fmt: skip
 EACH = pytest.mark.parametrize("name", list(ROWS))
 
@@ -70,10 +94,11 @@ def test_every_element_has_one_owner_or_none_and_every_player_an_element(name) -
         owners.append(owner.expand(game.clean.supports[site]).flatten())
     everything = torch.cat(owners)
     assert set(everything.tolist()) - {-1} == set(range(players.n))
-    partial = name in ("tokens", "heads")  # rows that were built for some positions only
+    partial = name in ("tokens", "heads", "spans")  # rows that were built for some positions only
     assert (-1 in everything) == partial
     assert len(set(players.names)) == players.n == len(players.kinds)
-    assert set(players.kinds) == {KINDS.get(name, name.removesuffix("s"))}
+    named = KINDS.get(name, name.removesuffix("s").replace("-", " "))
+    assert set(players.kinds) == (set(players.names) if name == "modalities" else {named})
 
 
 @EACH

@@ -151,3 +151,67 @@ def test_an_absent_token_leaves_its_place() -> None:
         with torch.no_grad():
             close(value, model(IDS)["logits"][0, -1, 0], atol=1e-12)
         hook.remove()
+
+
+# -- sentences and spans
+
+LETTERS = "".join(chr(c) for c in range(32, 127)) + "\n\u201c\u201d"
+SENTENCES = [
+    ("It works. Does it? Yes!", ["It works.", "Does it?", "Yes!"]),
+    ("Costs 3.50 today. No", ["Costs 3.50 today.", "No"]),
+    ("He said \u201cgo.\u201d Then left...", ["He said \u201cgo.\u201d", "Then left..."]),
+    ("one\ntwo", ["one", "two"]),
+    ("no end", ["no end"]),
+    ("?! what", ["?!", "what"]),
+]
+
+
+def letter_by_letter(text: str) -> tuple[Bytes, torch.Tensor]:
+    """A token per letter of these texts."""
+    return Bytes([c.encode() for c in LETTERS]), torch.tensor([[LETTERS.index(c) for c in text]])
+
+
+@pytest.mark.parametrize(("text", "expected"), SENTENCES)
+def test_sentences_end_at_their_marks_and_hold_every_token(text, expected) -> None:
+    tokenizer, ids = letter_by_letter(text)
+    players = ap.players.sentences(decoder(), ids, tokenizer)
+    assert [name.removesuffix(" #2") for name in players.names] == expected
+    owner = next(iter(players.owner.values())).flatten().tolist()
+    assert owner == sorted(owner) and set(owner) == set(range(len(expected)))
+    assert players.geometry["sentence"].shown == tuple(text)
+    for k, sentence in enumerate(expected):
+        assert "".join(c for c, o in zip(text, owner, strict=True) if o == k).strip() == sentence
+
+
+def test_spans_hold_the_tokens_whose_middle_lies_inside() -> None:
+    tokenizer, ids, text = SPELLINGS["word pieces"]
+    ids = torch.tensor([ids])
+    assert text == "the unbelievable cat, it sat."
+    players = ap.players.spans(decoder(), ids, tokenizer, ["unbelievable cat", (22, 29)])
+    owner = next(iter(players.owner.values())).flatten().tolist()
+    assert owner == [-1, 0, 0, 0, 0, -1, 1, 1, 1]
+    assert players.names == ("unbelievable cat", "it sat.")
+    part = ap.players.spans(decoder(), ids, tokenizer, [(0, 7)], ["start"])
+    assert next(iter(part.owner.values())).flatten().tolist()[:4] == [0, 0, -1, -1]
+    assert part.names == ("start",)
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        (["cat", (17, 22)], "spans 0 and 1 overlap in 'cat'"),
+        (["t"], "stands 4 times"),
+        (["dog"], "stands 0 times"),
+        ([""], "stands 0 times"),
+        ([(5, 40)], "text of 29 characters"),
+        ([(5, 5)], "text of 29 characters"),
+        ([(4, 5)], "holds no token"),
+        ([], "no players"),
+    ],
+)
+def test_spans_that_are_none_are_refused(spans, message) -> None:
+    tokenizer, ids, _ = SPELLINGS["word pieces"]
+    with pytest.raises(ap.BadRequest, match=message):
+        ap.players.spans(decoder(), torch.tensor([ids]), tokenizer, spans)
+    with pytest.raises(ap.BadRequest, match="2 names for 1 spans"):
+        ap.players.spans(decoder(), torch.tensor([ids]), tokenizer, ["cat"], ["a", "b"])
