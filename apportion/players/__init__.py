@@ -7,7 +7,7 @@ from .base import same as same
 from .base import spread as spread
 from .groups import column_groups, modalities, segments
 from .image import patches, pixels, superpixels
-from .parts import cells, channels, heads, layers, mlps, neurons
+from .parts import cells, channels, directions, heads, layers, mlps, neurons
 from .rows import training_rows
 from .signal import Grain as Grain
 from .signal import frequencies, time_steps, wavelets
@@ -41,6 +41,7 @@ TABLE = {
     "modalities": modalities,
     # of the model
     "neurons": neurons,
+    "directions": directions,
     "channels": channels,
     "cells": cells,
     "heads": heads,
@@ -63,7 +64,16 @@ __all__ = [
     "patches",
     "pixels",
 ]
-__all__ += ["Canvas", "Overlap", "column_groups", "drawn", "layers", "modalities", "segments"]
+__all__ += [
+    "Canvas",
+    "Overlap",
+    "column_groups",
+    "directions",
+    "drawn",
+    "layers",
+    "modalities",
+    "segments",
+]
 __all__ += ["sentences", "spans", "strokes"]
 __all__ += ["Grain", "frequencies", "time_steps", "wavelets"]
 __all__ += ["plain", "same", "spread", "superpixels", "tokens", "training_rows", "words"]

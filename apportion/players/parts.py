@@ -1,4 +1,4 @@
-"""Players inside the model: neurons, channels, cells, attention heads, MLP blocks."""
+"""Players inside the model: neurons, directions, channels, cells, heads, MLP blocks, layers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..taps import Call, Site, module_at, read
 from ..types import BadRequest
+from ..views import Basis
 from .base import PRESENT, Geometry, Players
 from .image import seen_by_people
 
@@ -39,6 +40,30 @@ def neurons(model: nn.Module, layer: str, *, input: Any = None, call: int | None
     )
     names = tuple(f"{called(layer)}, neuron {i}" for i in range(width))
     return _parts("neuron", names, {Site(layer, "out", None, call): torch.arange(width)})
+
+
+def directions(
+    model: nn.Module,
+    layer: str,
+    atoms: Tensor,
+    names: Sequence[str] | None = None,
+    *,
+    call: int | None = None,
+) -> Players:
+    """One player per direction in the activations of a layer: concept vectors, principal or
+    independent components, decoder rows of a few latents. All positions together.
+
+    `atoms` (direction, unit of the last axis) are linearly independent; how much of each there is
+    is told by least squares, and what none of them can express is always present.
+    """
+    module_at(model, layer)
+    view = Basis(atoms)
+    called_ = [f"direction {i + 1}" for i in range(len(atoms))] if names is None else list(names)
+    if len(called_) != len(atoms):
+        raise BadRequest(f"{len(called_)} names for {len(atoms)} directions")
+    site, kinds = Site(layer, "out", None, call), ("direction",) * len(atoms)
+    geometry = {"direction": Geometry("parts")}
+    return Players(tuple(called_), kinds, {site: torch.arange(len(atoms))}, geometry, {site: view})
 
 
 def channels(

@@ -68,6 +68,7 @@ ROWS = {
     "wavelets": lambda: on_picture(lambda x: ap.players.wavelets(x, levels=2, grid=4)),
     "columns": lambda: (ap.players.columns(X), mlp(), X),
     "neurons": lambda: (ap.players.neurons(model := mlp(), "2"), model, X),
+    "directions": lambda: (ap.players.directions(m := mlp(), "0", normal(8, 8, seed=7)), m, X),
     "channels": lambda: (ap.players.channels(model := cnn(), "4"), model, PICTURE),
     "cells": lambda: (ap.players.cells(m := cnn(), "4", input=PICTURE), m, PICTURE),
     "heads": lambda: on_decoder(lambda m: ap.players.heads(m, count=2, positions=[0, 3], length=6)),

@@ -126,6 +126,31 @@ def test_a_view_inside_the_model() -> None:
     )
 
 
+def test_directions_earn_their_coefficient_times_what_the_reader_sees_of_them() -> None:
+    """h = sum c_k atom_k + rest, and a linear reader gives direction k c_k (w . atom_k)."""
+    model = mlp()[:3]  # the last layer reads `tanh` linearly
+    atoms = normal(3, 8, seed=4)
+    players = ap.players.directions(model, "1", atoms, ["a", "b", "c"])
+    game = asking(model, players=players)
+    with torch.no_grad():
+        h, w = model[:2](X)[0], model[2].weight[0]
+        c = torch.linalg.lstsq(atoms.T, h).solution
+    for estimator in (ap.Gradient(), ap.LeaveOneOut()):
+        close(ap.attribute(game, estimator).scores, c * (atoms @ w), atol=1e-12)
+    nobody = game.value(torch.zeros(1, 3, dtype=torch.bool))[0]
+    close(nobody, w @ (h - c @ atoms) + model[2].bias[0], atol=1e-12)  # the rest is always there
+    assert same(players.merge([[0], [1], [2]]), players)
+    with pytest.raises(ap.BadRequest, match="1 names for 3 directions"):
+        ap.players.directions(model, "1", atoms, ["a"])
+    with pytest.raises(ap.BadRequest, match="8 entries, the last axis 6"):
+        asking(
+            nn.Sequential(nn.Identity(), model),
+            players=ap.players.directions(nn.Sequential(nn.Identity(), model), "0", atoms),
+        )
+    with pytest.raises(ap.BadRequest, match="has no layer 'nine'"):
+        ap.players.directions(model, "nine", atoms)
+
+
 def test_noise_lies_on_the_signal_not_on_its_coefficients() -> None:
     view = Fourier()
     jittered = within(view, ap.Jitter(ZEROS, 0.5))
