@@ -1,0 +1,34 @@
+"""WHAT is explained: a number read off the model's output. Each value is a frozen object whose repr
+names it.
+
+A value reads a tensor as (batch, class); of an output with `.logits` of three axes it reads the
+last position. It never edits the input. `unit` goes into every report, `last` says how many
+trailing positions it reads (a model that accepts `logits_to_keep` then computes no others),
+`linear` whether it is linear in the logits: only then can a backward rule table conserve it.
+"""
+
+from .base import Target, Value, WithLogits, class_scores, output_tensor
+from .scores import (
+    Contrast,
+    Logit,
+    LogProbability,
+    Loss,
+    Margin,
+    OfProbabilities,
+    Probability,
+)
+from .tokens import Continuation
+
+TABLE = {
+    "logit": Logit,
+    "probability": Probability,
+    "log-probability": LogProbability,
+    "margin": Margin,
+    "loss": Loss,
+    "contrast": Contrast,
+    "continuation": Continuation,
+}
+
+__all__ = ["TABLE", "Continuation", "Contrast", "LogProbability", "Logit", "Loss", "Margin"]
+__all__ += ["OfProbabilities", "Probability", "Target", "Value", "WithLogits", "class_scores"]
+__all__ += ["output_tensor"]
