@@ -3,6 +3,11 @@
 from .work import Work
 
 WORKS = {
+    "agarwal2021": Work(
+        "Agarwal, Jabbari, Agarwal, Upadhyay, Wu and Lakkaraju",
+        "Towards the unification and robustness of perturbation and gradient based explanations",
+        "ICML", 2021, ("arXiv:2102.10618",),
+    ),
     "castro2009": Work(
         "Castro, Gómez and Tejada",
         "Polynomial calculation of the Shapley value based on sampling",
@@ -24,6 +29,41 @@ WORKS = {
         "Mathematical properties of the Banzhaf power index",
         "Mathematics of Operations Research 4(2), 99–131", 1979, ("doi:10.1287/moor.4.2.99",),
     ),
+    "fel2021": Work(
+        "Fel, Cadène, Chalvidal, Cord, Vigouroux and Serre",
+        "Look at the variance! Efficient black-box explanations with Sobol-based sensitivity "
+        "analysis",
+        "NeurIPS", 2021, ("arXiv:2111.04138",),
+    ),
+    "glen2012": Work(
+        "Glen and Isaacs",
+        "Estimating Sobol sensitivity indices using correlations",
+        "Environmental Modelling & Software 37, 157–166", 2012,
+        ("doi:10.1016/j.envsoft.2012.03.014",),
+    ),
+    "han2022": Work(
+        "Han, Srinivas and Lakkaraju",
+        "Which explanation should I choose? A function approximation perspective to characterizing "
+        "post hoc explanations",
+        "NeurIPS", 2022, ("arXiv:2206.01254",),
+    ),
+    "homma1996": Work(
+        "Homma and Saltelli",
+        "Importance measures in global sensitivity analysis of nonlinear models",
+        "Reliability Engineering & System Safety 52(1), 1–17", 1996,
+        ("doi:10.1016/0951-8320(96)00002-6",),
+    ),
+    "janon2014": Work(
+        "Janon, Klein, Lagnoux, Nodet and Prieur",
+        "Asymptotic normality and efficiency of two Sobol index estimators",
+        "ESAIM: Probability and Statistics 18, 342–364", 2014, ("doi:10.1051/ps/2013040",),
+    ),
+    "jansen1999": Work(
+        "Jansen",
+        "Analysis of variance designs for model output",
+        "Computer Physics Communications 117(1–2), 35–43", 1999,
+        ("doi:10.1016/S0010-4655(98)00154-4",),
+    ),
     "lundberg2017": Work(
         "Lundberg and Lee",
         "A unified approach to interpreting model predictions",
@@ -39,15 +79,38 @@ WORKS = {
         "Sampling permutations for Shapley value estimation",
         "Journal of Machine Learning Research 23(43), 1–46", 2022, ("arXiv:2104.12199",),
     ),
+    "novello2022": Work(
+        "Novello, Fel and Vigouroux",
+        "Making sense of dependence: Efficient black-box explanations using dependence measure",
+        "NeurIPS", 2022, ("arXiv:2206.06219",),
+    ),
+    "owen1977": Work(
+        "Owen",
+        "Values of games with a priori unions",
+        "Mathematical Economics and Game Theory, Springer, 76–88", 1977,
+        ("doi:10.1007/978-3-642-45494-3_7",),
+    ),
     "petsiuk2018": Work(
         "Petsiuk, Das and Saenko",
         "RISE: Randomized input sampling for explanation of black-box models",
         "BMVC", 2018, ("arXiv:1806.07421",),
     ),
+    "petsiuk2021": Work(
+        "Petsiuk, Jain, Manjunatha, Morariu, Mehra, Ordonez and Saenko",
+        "Black-box explanation of object detectors via saliency maps",
+        "CVPR", 2021, ("arXiv:2006.03204",),
+    ),
     "ribeiro2016": Work(
         "Ribeiro, Singh and Guestrin",
         "“Why should I trust you?”: Explaining the predictions of any classifier",
         "KDD", 2016, ("doi:10.1145/2939672.2939778", "arXiv:1602.04938"),
+    ),
+    "saltelli2010": Work(
+        "Saltelli, Annoni, Azzini, Campolongo, Ratto and Tarantola",
+        "Variance based sensitivity analysis of model output. Design and estimator for the total "
+        "sensitivity index",
+        "Computer Physics Communications 181(2), 259–270", 2010,
+        ("doi:10.1016/j.cpc.2009.09.018",),
     ),
     "shapley1953": Work(
         "Shapley",

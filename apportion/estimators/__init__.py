@@ -9,19 +9,25 @@ from ..games.base import Game, Need
 from ..types import Axiom, Cost
 from ._lift import from_function
 from ._moments import StandardError, TopK, Until
+from ._points import Points
 from ._quadrature import Quadrature
 from .add_one_in import AddOneIn
 from .averaged_gradient import AveragedGradient
 from .banzhaf import Banzhaf
+from .c_lime import CLime
 from .exact_shapley import ExactShapley
 from .gradient import Gradient
+from .hsic import Bandwidth, Hsic
 from .kernel_shap import KernelShap
 from .leave_one_out import LeaveOneOut
+from .lime import Distance, Lime
 from .linear_surrogate import LinearSurrogate
 from .occlusion import Occlusion
+from .owen import Owen
 from .path_integral import PathIntegral
 from .permutation_shapley import PermutationShapley
-from .rise import Rise
+from .rise import Rise, RiseScore
+from .sobol import Sensitivity, Sobol
 
 
 @runtime_checkable
@@ -49,10 +55,16 @@ TABLE: dict[str, type[Estimator]] = {
     "exact-shapley": ExactShapley,
     "permutation-shapley": PermutationShapley,
     "kernel-shap": KernelShap,
+    "owen": Owen,
     "banzhaf": Banzhaf,
     # fits and averages over random coalitions
     "linear-surrogate": LinearSurrogate,
+    "lime": Lime,
+    "c-lime": CLime,
     "rise": Rise,
+    # dependence of the value on a player
+    "sobol": Sobol,
+    "hsic": Hsic,
     # by derivatives
     "gradient": Gradient,
     "averaged-gradient": AveragedGradient,
@@ -63,20 +75,30 @@ __all__ = [
     "TABLE",
     "AddOneIn",
     "AveragedGradient",
+    "Bandwidth",
     "Banzhaf",
+    "CLime",
+    "Distance",
     "Estimator",
     "ExactShapley",
     "Gradient",
+    "Hsic",
     "KernelShap",
     "LeaveOneOut",
-    "LinearSurrogate",
+    "Lime",
 ]
 __all__ += [
+    "LinearSurrogate",
     "Occlusion",
+    "Owen",
     "PathIntegral",
     "PermutationShapley",
+    "Points",
     "Quadrature",
     "Rise",
+    "RiseScore",
+    "Sensitivity",
+    "Sobol",
     "StandardError",
     "TopK",
     "Until",

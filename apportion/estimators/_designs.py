@@ -29,6 +29,21 @@ def arrivals(
     return torch.stack([rank, players - 1 - rank], 1).flatten(0, 1)
 
 
+def group_arrivals(
+    orders: int, group: Int[Tensor, "player"], *, paired: bool, rng: Generator
+) -> Int[Tensor, "order player"]:
+    """The same where each group arrives in one go: groups in random order, and so the players of
+    each. The reverse of such an order is one, too.
+    """
+    draws, n = orders // 2 if paired else orders, len(group)
+    turn = torch.rand(draws, int(group.max()) + 1, generator=rng).argsort(1).argsort(1)
+    within = torch.rand(draws, n, generator=rng, dtype=torch.float64)
+    rank = (turn[:, group] + within).argsort(1).argsort(1)
+    if not paired:
+        return rank
+    return torch.stack([rank, n - 1 - rank], 1).flatten(0, 1)
+
+
 def bernoulli(rows: int, players: int, keep: float, rng: Generator) -> Bool[Tensor, "row player"]:
     """Independent coins: each player present with probability `keep`."""
     return torch.rand(rows, players, generator=rng) < keep

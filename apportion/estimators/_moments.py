@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -101,6 +102,38 @@ class Running:
         if self.count < 2:
             return self.mean, None
         return self.mean, (self.squares / (self.count - 1) / self.count).sqrt()
+
+
+class Joint:
+    """Means and covariances of several quantities over independent samples, updated in pieces
+    (float64); for errors of functions of these means.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(())
+        self.cross = torch.zeros(())  # sums of products of deviations
+
+    def add(self, samples: Float[Tensor, "sample *out player quantity"]) -> None:
+        """Folds in further samples."""
+        count, mean = len(samples), samples.mean(0)
+        away = samples - mean
+        cross = torch.einsum("s...a,s...b->...ab", away, away)
+        total, step = self.count + count, mean - self.mean
+        if self.count:
+            product = step[..., :, None] * step[..., None, :]
+            cross = self.cross + cross + product * (self.count * count / total)
+            mean = self.mean + step * (count / total)
+        self.count, self.mean, self.cross = total, mean, cross
+
+    def error(self, slope: Float[Tensor, "*out player quantity"]) -> Tensor | None:
+        """Standard error of a function of the means with these derivatives by them (delta method);
+        None from a single sample.
+        """
+        if self.count < 2:
+            return None
+        variance = torch.einsum("...a,...ab,...b->...", slope, self.cross, slope)
+        return (variance.clamp(min=0) / (self.count - 1) / self.count).sqrt()
 
 
 def portions(total: int, most: int, until: Until | None) -> Iterator[int]:

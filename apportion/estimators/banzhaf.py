@@ -12,7 +12,8 @@ from ..attribution import Attribution
 from ..games.base import Game, Need
 from ..types import Axiom, BadRequest, Cost
 from ._designs import pair_sides
-from ._moments import FIRST, Until, ceiling_note
+from ._grow import Fit, grow, looks
+from ._moments import Until, ceiling_note
 from ._options import counts, precision
 from ._regress import through_origin
 
@@ -65,54 +66,40 @@ class Banzhaf:
 
     def __call__(self, game: Game, rng: Generator) -> Attribution:
         n = game.players.n
-        sides, odd = torch.zeros(0, n, dtype=torch.bool), torch.zeros(0)
-        fit: tuple[Tensor, Tensor | None] | None = None
-        scores, error, stopped = torch.zeros(0), None, False
-        draw = pair_sides(n, self.samples // 2, rng)
-        for pairs in self._looks(n):
-            fresh = draw(pairs - len(sides))
-            values = game.value(torch.cat([fresh, ~fresh])).double()
-            rise = values[: len(fresh)] - values[len(fresh) :]
-            sides, odd = torch.cat([sides, fresh]), rise if not len(odd) else torch.cat([odd, rise])
-            fit = self._fit(sides, odd.reshape(len(sides), -1))
-            if fit is None:  # these coalitions do not determine the scores; the next ones may
-                continue
-            scores, error = fit
-            stopped = self.until is not None and error is not None and self.until(scores, error)
-            if stopped:
-                break
-        if fit is None:
+        most = min(self.samples // 2, 2 ** (n - 1))
+        sides = pair_sides(n, most, rng)
+
+        def draw(rows: int) -> tuple[Tensor, Tensor]:
+            side = sides(rows)
+            values = game.value(torch.cat([side, ~side])).double()
+            return 2.0 * side.double() - 1, values[:rows] - values[rows:]
+
+        found = grow(draw, _fit, looks(n, most, self.until), self.until)
+        if found is None:
             raise BadRequest(
                 f"Banzhaf(samples={self.samples}): the coalitions drawn cannot tell {n} players "
                 f"apart; ask for more samples, at least {8 * n}"
             )
-        shape, exact = (*odd.shape[1:], n), len(sides) == 2 ** (n - 1)
+        enough = found.stopped or len(found.x) == 2 ** (n - 1)
         return Attribution.of(
             game,
-            scores.reshape(shape),
-            error=None if error is None else error.reshape(shape),
-            freedom=max(len(sides) - n, 1),
-            error_note="" if error is not None else "too few samples for errors; ask for more",
-            notes=ceiling_note(self.until, stopped or exact, f"{self.samples} samples", error),
+            found.scores,
+            error=found.error,
+            freedom=max(len(found.x) - n, 1),
+            error_note="" if found.error is not None else "too few samples for errors",
+            notes=ceiling_note(self.until, enough, f"{self.samples} samples", found.error),
         )
 
-    def _fit(self, sides: Tensor, odd: Tensor) -> tuple[Tensor, Tensor | None] | None:
-        """Least squares on the pairs; drawn without replacement, so that nothing is left to chance
-        once they are all there.
-        """
-        fit = through_origin(2.0 * sides.double() - 1, odd)
-        every = 2 ** (sides.shape[1] - 1)
-        if fit is None or fit[1] is None:
-            exact = fit is not None and len(sides) == every
-            return (fit[0], torch.zeros_like(fit[0])) if exact and fit is not None else fit
-        return fit[0], fit[1] * (1 - min(len(sides) / every, 1)) ** 0.5
 
-    def _looks(self, n: int) -> list[int]:
-        """Numbers of pairs at which the fit is made."""
-        most = min(self.samples // 2, 2 ** (n - 1))
-        if self.until is None:
-            return [most]
-        looks = [min(most, 2 * n + FIRST)]
-        while looks[-1] < most:
-            looks.append(min(most, looks[-1] + looks[-1] // 2))
-        return looks
+def _fit(signs: Tensor, odd: Tensor) -> Fit | None:
+    """Least squares on the pairs; drawn without replacement, so that nothing is left to chance
+    once they are all there.
+    """
+    fit = through_origin(signs, odd)
+    if fit is None:
+        return None
+    scores, error = fit
+    left = 1 - min(len(signs) / 2 ** (signs.shape[1] - 1), 1)
+    if left == 0:
+        return scores, torch.zeros_like(scores)
+    return scores, None if error is None else error * left**0.5

@@ -12,7 +12,8 @@ from ..attribution import Attribution
 from ..games.base import Game, Need
 from ..types import Axiom, BadRequest, Cost
 from ._designs import bernoulli
-from ._moments import FIRST, Until, ceiling_note
+from ._grow import Fit, grow, looks
+from ._moments import Until, ceiling_note
 from ._options import counts, number, precision
 from ._regress import ordinary, ridge
 
@@ -73,36 +74,24 @@ class LinearSurrogate:
 
     def __call__(self, game: Game, rng: Generator) -> Attribution:
         n = game.players.n
-        gates, parts = torch.zeros(0, n, dtype=torch.bool), []
-        scores = values = torch.zeros(0)
-        error: Tensor | None = None
-        fit: tuple[Tensor, Tensor | None] | None = None
-        stopped = False
-        for rows in self._looks(n):
-            fresh = bernoulli(rows - len(gates), n, self.keep, rng)
-            gates = torch.cat([gates, fresh])
-            parts.append(game.value(fresh).double())
-            values = torch.cat(parts)
-            fit = self._fit(gates, values.reshape(len(gates), -1))
-            if fit is None:  # these coalitions do not determine the slopes; the next ones may
-                continue
-            scores, error = fit
-            stopped = self.until is not None and error is not None and self.until(scores, error)
-            if stopped:
-                break
-        if fit is None:
+
+        def draw(rows: int) -> tuple[Tensor, Tensor]:
+            present = bernoulli(rows, n, self.keep, rng)
+            return present, game.value(present)
+
+        found = grow(draw, self._fit, looks(n, self.samples, self.until), self.until)
+        if found is None:
             raise BadRequest(
                 f"LinearSurrogate(samples={self.samples}): the coalitions drawn cannot tell {n} "
                 f"players apart; ask for more samples, at least {4 * n}, or l1 > 0"
             )
-        shape = (*values.shape[1:], n)
         return Attribution.of(
             game,
-            scores.reshape(shape),
-            error=None if error is None else error.reshape(shape),
-            freedom=max(len(gates) - n - 1, 1),
-            error_note=self._reason(error),
-            notes=ceiling_note(self.until, stopped, f"{self.samples} samples", error),
+            found.scores,
+            error=found.error,
+            freedom=max(len(found.x) - n - 1, 1),
+            error_note=self._reason(found.error),
+            notes=ceiling_note(self.until, found.stopped, f"{self.samples} samples", found.error),
         )
 
     def _reason(self, error: Tensor | None) -> str:
@@ -111,15 +100,7 @@ class LinearSurrogate:
         shrunk = "a penalised fit shrinks: its standard error is not known"
         return shrunk if self.l1 or self.l2 else "too few samples for errors; ask for more"
 
-    def _looks(self, n: int) -> list[int]:
-        if self.until is None:
-            return [self.samples]
-        looks = [min(self.samples, 2 * n + FIRST)]
-        while looks[-1] < self.samples:
-            looks.append(min(self.samples, looks[-1] + looks[-1] // 2))
-        return looks
-
-    def _fit(self, gates: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None] | None:
+    def _fit(self, gates: Tensor, values: Tensor) -> Fit | None:
         if self.l1 > 0:
             return _lasso(gates, values, self.l1), None
         if self.l2 > 0:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
 from ..attribution import Attribution
 from ..games.base import Game, Need
 from ..types import Axiom, BadRequest, Cost
 from ._designs import arrivals
+from ._gains import on_arrival
 from ._moments import PIECE, Running, Until, ceiling_note, portions, reached
 from ._options import counts, precision
 
@@ -66,7 +66,7 @@ class PermutationShapley:
         running, stopped = Running(), False
         for samples in portions(self.orders // block, PIECE // (block * n * n), self.until):
             arrival = arrivals(samples * block, n, paired=self.paired, rng=rng)
-            gains = _gains(game, arrival, none, full)
+            gains = on_arrival(game, arrival, none, full)
             running.add(gains.unflatten(0, (samples, block)).mean(1))  # a pair is one sample
             stopped = reached(self.until, running)
             if stopped:
@@ -86,17 +86,3 @@ class PermutationShapley:
             error_note=reason,
             notes=notes,
         )
-
-
-def _gains(
-    game: Game, arrival: Tensor, none: Tensor, full: Tensor
-) -> Float[Tensor, "order *out player"]:
-    """What each player added when it arrived."""
-    orders, n = arrival.shape
-    present = (
-        arrival[:, None, :] < torch.arange(1, n)[:, None]
-    )  # order size player, without both ends
-    inner = game.value(present.flatten(0, 1)).unflatten(0, (orders, n - 1))
-    first, last = (end.expand(orders, 1, *end.shape) for end in (none, full))
-    steps = torch.cat([first, inner, last], dim=1).double().diff(dim=1)  # order size *out
-    return steps[torch.arange(orders)[:, None], arrival].movedim(1, -1)

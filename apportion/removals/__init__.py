@@ -1,6 +1,6 @@
 """ABSENCE: removals, and the references that stand in for what is absent. One row per reference."""
 
-from .base import Blend, Jitter, Reference, Removal, Within
+from .base import Around, Blend, Jitter, Reference, Removal, Within
 from .base import blends as blends
 from .base import within as within
 from .references import blur, constant, counterfactual, mean, resample, rows, step, zeros
@@ -18,6 +18,7 @@ TABLE = {
 
 __all__ = [
     "TABLE",
+    "Around",
     "Blend",
     "Jitter",
     "Reference",

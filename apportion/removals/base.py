@@ -13,6 +13,7 @@ from torch import Tensor
 from ..taps import Call
 from ..types import BadRequest
 from ..views import View
+from .references import Step
 
 
 @runtime_checkable
@@ -179,6 +180,39 @@ def within(view: View | None, removal: Removal) -> Removal:
 def blends(removal: Removal) -> bool:
     """Whether everybody present means the tensor as it is."""
     return isinstance(removal.removal if isinstance(removal, Within) else removal, Blend)
+
+
+@dataclass(frozen=True)
+class Around:
+    """Not an absence: a box around the input. Gate 1/2 is the input, 0 and 1 are half a `width`
+    below and above it in every coordinate: x + (g - 1/2) * width.
+
+    Derivatives by the gates are `width` times those by the input, as under step(width), but both
+    sides can be reached. v(no player) is undefined under it, and v(all players) is not the input.
+    """
+
+    width: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width < math.inf:
+            raise BadRequest(f"Around({self.width}): the box needs a positive, finite width")
+
+    @property
+    def domain(self) -> Literal["binary", "unit"]:
+        return "unit"
+
+    @property
+    def reference(self) -> Reference:
+        return Step(self.width / 2)
+
+    @property
+    def draws(self) -> int | None:
+        return 1
+
+    def __call__(self, x: Tensor, keep: Tensor, absent: Tensor, seed: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        side = keep.to(torch.promote_types(keep.dtype, wide)) - 0.5
+        return (x.to(wide) + side * self.width).to(x.dtype)
 
 
 def _called(given: object) -> str:

@@ -193,6 +193,28 @@ def test_spelling_round_trip(estimator) -> None:
             assert parse(spell(changed)) == changed
 
 
+@pytest.mark.parametrize(
+    ("estimator", "text"),
+    [
+        (ap.Owen(groups=((0, 1), (2,)), orders=8), "owen:groups=((0, 1), (2,)),orders=8"),
+        (ap.Occlusion(window=(2, 3), stride=2), "occlusion:window=(2, 3),stride=2"),
+        (ap.Occlusion(window=5), "occlusion:window=5"),
+        (
+            ap.Sobol(index=ap.Sensitivity.FIRST_ORDER, points=ap.Points.LATIN, until=TopK(2)),
+            "sobol:index=first-order,points=latin,until=topk(2)",
+        ),
+        (ap.Rise(score=ap.RiseScore.CENTRED), "rise:score=centred"),
+        (ap.Lime(distance=ap.Distance.EUCLIDEAN, width=2.0), "lime:width=2.0,distance=euclidean"),
+    ],
+    ids=lambda x: x.split(":")[0] if isinstance(x, str) else "",
+)
+def test_options_that_are_choices_or_tuples_have_a_spelling(estimator, text) -> None:
+    assert spell(estimator) == text
+    assert parse(text) == estimator
+    with pytest.raises(ap.BadRequest, match="cannot be read"):
+        parse(text.partition("=")[0] + "=(1, 2" if "(" in text else text + "x")
+
+
 @pytest.mark.parametrize("estimator", ROWS)
 def test_error_or_the_reason_why_there_is_none(estimator) -> None:
     credit = ap.attribute(game_of(3), estimator)
@@ -221,6 +243,9 @@ SAMPLED = {
     "permutation-shapley": (lambda m: ap.PermutationShapley(orders=2 * m), lambda g: g.shapley()),
     "kernel-shap": (lambda m: ap.KernelShap(samples=10 * m), lambda g: g.shapley()),
     "banzhaf": (lambda m: ap.Banzhaf(samples=10 * m), lambda g: g.banzhaf()),
+    "owen": (lambda m: ap.Owen(orders=2 * m), lambda g: g.shapley()),
+    "lime": (lambda m: ap.Lime(samples=10 * m, width=1e6), lambda g: g.banzhaf()),
+    "c-lime": (lambda m: ap.CLime(samples=10 * m), lambda g: g.banzhaf()),
     "linear-surrogate": (lambda m: ap.LinearSurrogate(samples=10 * m), lambda g: g.banzhaf()),
     "averaged-gradient": (
         lambda m: ap.AveragedGradient(samples=4 * m, start=0.0),

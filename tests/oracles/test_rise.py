@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import apportion as ap
+from apportion.estimators import rise
 from apportion.estimators._designs import grid_masks
 from tests.oracles.slow import generator, within_noise
 from tests.small import close, cnn, normal
@@ -134,3 +135,100 @@ def test_without_a_grid_every_player_has_its_own_coin() -> None:
     within_noise(
         torch.stack([ap.attribute(game, estimator, seed=s).scores for s in range(60)]) - expected
     )
+
+
+def exact_means(
+    worth: torch.Tensor, n: int, keep: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """E[v M_i], E[v (1 - M_i)] and E v over all masks of independent coins."""
+    seen, hidden, mean = torch.zeros(n).double(), torch.zeros(n).double(), torch.zeros(()).double()
+    for k, bits in enumerate(product((0, 1), repeat=n)):
+        chance = math.prod(keep if b else 1 - keep for b in bits)
+        seen += chance * worth[k] * torch.tensor(bits)
+        hidden += chance * worth[k] * (1 - torch.tensor(bits))
+        mean += chance * worth[k]
+    return seen, hidden, mean
+
+
+def coin_game(n: int, offset: float = 0.0) -> tuple[ap.FunctionGame, torch.Tensor]:
+    """Any value of hard masks: all players but the last matter."""
+    worth = normal(2 ** (n - 1), seed=1).repeat_interleave(2) + offset
+    powers = 2 ** torch.arange(n - 1, -1, -1)
+    f = lambda g: worth[((g > 0.5).long() * powers).sum(-1)]
+    return ap.FunctionGame(f, n, domain="unit"), worth
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.3])
+@pytest.mark.parametrize("score", list(ap.RiseScore))
+def test_each_score_tends_to_its_expectation_with_errors_that_cover(score, keep) -> None:
+    n = 5
+    game, worth = coin_game(n, offset=2.0)
+    seen, hidden, _ = exact_means(worth, n, keep)
+    truth = seen / keep
+    if score is ap.RiseScore.CENTRED:
+        truth = truth - hidden / (1 - keep)
+        close(truth[-1], torch.zeros(()))  # a dummy
+    estimator = ap.Rise(samples=900, keep=keep, score=score)
+    credits = [ap.attribute(game, estimator, seed=s) for s in range(80)]
+    off = torch.stack([c.scores - truth for c in credits])
+    within_noise(off)
+    covered = (off.abs() <= 1.96 * torch.stack([c.error for c in credits])).double().mean()
+    assert 0.91 <= float(covered) <= 0.985
+
+
+def test_normalised_and_centred_scores_are_their_formulas() -> None:
+    """sum v M / sum M, and the same with 1 - M taken off, on the masks that were drawn."""
+    model, x = cnn(), normal(1, 2, 8, 8, seed=4)
+    game = ap.ModelGame(
+        model, x, ap.values.Logit((0, 1)), ap.players.pixels(x), ap.Blend(ap.removals.zeros())
+    )
+    masks = grid_masks(40, (8, 8), 3, 0.6, generator(8))
+    with torch.no_grad():
+        values = torch.stack([model(x * m.reshape(8, 8))[0, :2] for m in masks])
+    inside = torch.stack([(v[:, None] * masks).sum(0) / masks.sum(0) for v in values.T])
+    outside = torch.stack(
+        [(v[:, None] * (1 - masks)).sum(0) / (1 - masks).sum(0) for v in values.T]
+    )
+    for score, expected in (
+        (ap.RiseScore.NORMALISED, inside),
+        (ap.RiseScore.CENTRED, inside - outside),
+    ):
+        estimator = ap.Rise(samples=40, cells=3, keep=0.6, score=score)
+        close(ap.attribute(game, estimator, seed=8).scores, expected)
+
+
+def test_an_offset_of_the_value_moves_what_it_should() -> None:
+    """Added to the normalised score exactly, nothing to the centred one; the paper's score also
+    moves by how visible the player happened to be.
+    """
+    n = 5
+    for score, shift in ((ap.RiseScore.NORMALISED, 100.0), (ap.RiseScore.CENTRED, 0.0)):
+        one, two = (
+            ap.attribute(coin_game(n, offset)[0], ap.Rise(samples=200, score=score), seed=3)
+            for offset in (0.0, 100.0)
+        )
+        close(two.scores - one.scores, torch.full((n,), shift), atol=1e-9)
+        close(two.error, one.error, atol=1e-9)
+    one, two = (
+        ap.attribute(coin_game(n, offset)[0], ap.Rise(samples=200), seed=3)
+        for offset in (0.0, 100.0)
+    )
+    assert float((two.scores - one.scores - 100).abs().max()) > 1
+
+
+def test_a_player_never_seen_or_never_hidden_is_named() -> None:
+    game, _ = coin_game(5)
+    with pytest.raises(ap.BadRequest, match=r"never visible in 2 masks"):
+        ap.attribute(game, ap.Rise(samples=2, keep=0.1, score=ap.RiseScore.NORMALISED))
+    with pytest.raises(ap.BadRequest, match=r"always visible in 2 masks"):
+        ap.attribute(game, ap.Rise(samples=2, keep=0.99, score=ap.RiseScore.CENTRED))
+
+
+def test_errors_do_not_depend_on_the_pieces(monkeypatch) -> None:
+    game, _ = coin_game(5, offset=3.0)
+    estimator = ap.Rise(samples=100, score=ap.RiseScore.CENTRED)
+    whole = ap.attribute(game, estimator)
+    monkeypatch.setattr(rise, "PIECE", 24 * 5 * 7)  # seven masks at a time
+    parts = ap.attribute(game, estimator)
+    close(parts.scores, whole.scores, atol=1e-12)
+    close(parts.error, whole.error, atol=1e-12)
