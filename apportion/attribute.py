@@ -7,6 +7,7 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -145,11 +146,20 @@ def stacked(
 
 def versions() -> dict[str, str]:
     """What the answer was computed with."""
+    return dict(_versions())
+
+
+@cache  # reading a package's metadata takes longer than many an answer
+def _versions() -> tuple[tuple[str, str], ...]:
     try:
         own = version("apportion")
     except PackageNotFoundError:
         own = "unknown"
-    return {"apportion": own, "torch": torch.__version__, "python": platform.python_version()}
+    return (
+        ("apportion", own),
+        ("torch", torch.__version__),
+        ("python", platform.python_version()),
+    )
 
 
 def _finite(credit: Attribution, name: str) -> Attribution:

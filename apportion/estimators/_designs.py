@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
-ENUMERATED = 200_000  # subsets of one size that are listed rather than drawn
+SPARSE = 8  # subsets of one size are listed, not drawn, from this share (1/8) of them on
 
 
 def arrivals(
@@ -155,14 +155,8 @@ class KernelDesign:
     def _more(self, k: int, count: int) -> list[tuple[int, ...]]:
         if count == 0:
             return []
-        if self.available[k] <= ENUMERATED:
-            if k not in self._queue:
-                every = [c for c in combinations(range(self.n), k) if 2 * k != self.n or c[0] == 0]
-                order = torch.randperm(len(every), generator=self.rng).tolist()
-                self._queue[k] = [every[i] for i in order]
-            queue = self._queue[k]
-            self._queue[k] = queue[count:]
-            return queue[:count]
+        if k in self._queue or SPARSE * (self.taken[k] + count) > self.available[k]:
+            return self._listed(k, count)
         new: list[tuple[int, ...]] = []
         while len(new) < count:  # far more subsets than are asked for, so repeats are rare
             chosen = (
@@ -171,11 +165,31 @@ class KernelDesign:
                 .indices.sort(-1)
                 .values
             )
-            for members in map(tuple, chosen.tolist()):
+            for drawn in map(tuple, chosen.tolist()):
+                members = self._half(drawn) if 2 * k == self.n else drawn
                 if members not in self._seen:
                     self._seen.add(members)
                     new.append(members)
         return new
+
+    def _half(self, members: tuple[int, ...]) -> tuple[int, ...]:
+        """Of two halves the one with player 0."""
+        return members if members[0] == 0 else tuple(i for i in range(self.n) if i not in members)
+
+    def _listed(self, k: int, count: int) -> list[tuple[int, ...]]:
+        """The next subsets of a shuffled list of all those of size k that were not given out."""
+        if k not in self._queue:
+            halves = 2 * k == self.n
+            every = [
+                c
+                for c in combinations(range(self.n), k)
+                if c not in self._seen and not (halves and c[0] != 0)
+            ]
+            order = torch.randperm(len(every), generator=self.rng).tolist()
+            self._queue[k] = [every[i] for i in order]
+        queue = self._queue[k]
+        self._queue[k] = queue[count:]
+        return queue[:count]
 
 
 def grid_masks(

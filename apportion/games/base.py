@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -121,8 +122,9 @@ def _admit_soft(game: Game, gates: Tensor) -> None:
             "a removal that blends, such as Blend(zeros())."
         )
     top = float("inf") if game.domain == "weight" else 1.0
-    inside = (gates >= 0) & (gates <= top)  # NaN is not inside either
-    if not bool(inside.all()):
+    low, high = gates.aminmax() if gates.numel() else (0.0, 0.0)
+    if not (low >= 0 and high <= top):  # NaN is not inside either
+        inside = (gates >= 0) & (gates <= top)
         worst = gates[~inside].flatten()[0].item()
         raise BadRequest(
             f"gates must lie between 0 and {top:g}; got {worst:g}. Finite differences step inwards."
@@ -279,13 +281,18 @@ def derivatives(
         dead -= {way for way, x in zip(ways, through, strict=True) if x is not None}
         slopes.append(torch.zeros_like(leaf) if slope is None else slope)
     stacked = torch.stack(slopes, 1) if slopes else leaf.new_zeros(len(values), 0, leaf.shape[-1])
-    if not bool(torch.isfinite(stacked).all()):
+    if not finite(stacked):
         raise BadRequest(
             f"the gradient of {name} holds NaN or infinite numbers, often a square root or a "
             "division at 0. Choose other gates (PathIntegral(nodes=Quadrature.MIDPOINT) avoids the "
             "ends), or an estimator without gradients."
         )
     return stacked.reshape(*values.shape, leaf.shape[-1]), sorted(dead)
+
+
+def finite(x: Tensor) -> bool:
+    """Whether all numbers are finite: one cheap pass, as a sum is finite only if they are."""
+    return math.isfinite(float(x.detach().sum())) or bool(torch.isfinite(x).all())
 
 
 def unreached(name: str, dead: Sequence[str]) -> BadRequest:
@@ -303,8 +310,8 @@ def checked(values: Tensor, gates: Tensor, name: str) -> Tensor:
     if not isinstance(values, Tensor) or values.ndim == 0 or len(values) != len(gates):
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise BadRequest(f"{name} must return one value per gate row ({len(gates)}); got {got}")
-    bad = ~torch.isfinite(values[:, None].flatten(1)).all(-1)
-    if bool(bad.any()):
+    if not finite(values):
+        bad = ~torch.isfinite(values[:, None].flatten(1)).all(-1)
         row = int(bad.nonzero()[0])
         present = int(gates[row].count_nonzero())
         raise BadRequest(

@@ -264,6 +264,10 @@ def spread(gates: Tensor, owner: Tensor) -> Tensor:
     """Gates of one site's elements: one index operation, elements of no player read an extra
     column of ones.
     """
+    if owner.numel() == gates.shape[1] and torch.equal(
+        owner.flatten(), torch.arange(gates.shape[1], device=owner.device)
+    ):
+        return gates.reshape(len(gates), *owner.shape)  # every element is a player of its own
     padded = torch.cat([gates, torch.ones_like(gates[:, :1])], dim=1)
     index = torch.where(owner < 0, gates.shape[1], owner).to(gates.device)
     return padded.index_select(1, index.flatten()).reshape(len(gates), *index.shape)

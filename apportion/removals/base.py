@@ -91,8 +91,7 @@ class Blend:
         if keep.dtype == torch.bool:
             return torch.where(keep, x, absent.to(x.dtype))
         wide = torch.promote_types(x.dtype, torch.float32)
-        mixed = keep * x.to(wide) + (1 - keep) * absent.to(wide)
-        return mixed.to(x.dtype)
+        return _mixed(absent.to(wide), x.to(wide), keep).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -213,6 +212,13 @@ class Around:
         wide = torch.promote_types(x.dtype, torch.float32)
         side = keep.to(torch.promote_types(keep.dtype, wide)) - 0.5
         return (x.to(wide) + side * self.width).to(x.dtype)
+
+
+def _mixed(absent: Tensor, x: Tensor, keep: Tensor) -> Tensor:
+    """(1 - keep) * absent + keep * x, exact at both ends; as one operation where there is one."""
+    if keep.dtype == x.dtype == absent.dtype:
+        return torch.lerp(absent, x, keep)
+    return keep * x + (1 - keep) * absent
 
 
 def _called(given: object) -> str:

@@ -8,6 +8,7 @@ from torch import Generator
 
 import apportion as ap
 from apportion.games import Ledger, Store, counted, toy
+from apportion.games.wrap import _Search
 from tests.contracts.made import (
     WRAPPED,
     ZEROS,
@@ -323,6 +324,25 @@ def test_a_budget_admits_what_is_needed_and_no_row_less(game, estimator, needed)
     less = ap.Cost(max(needed.evaluations - 1, 0), max(needed.gradients - 1, 0))
     with pytest.raises(ap.OverBudget, match="Lower its samples, or coarsen the players"):
         ap.attribute(game, estimator, budget=less)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "settled"),
+    [
+        (lambda rows: 1.0, 4),  # no size is faster: the first one stays
+        (lambda rows: rows**-0.5, 4096),  # larger is always faster
+        (lambda rows: rows**0.5, 1),  # smaller is
+        (lambda rows: 0.7 if rows % 16 == 0 else 1.0, 16),  # kernels that want 16 rows
+        (lambda rows: abs(rows - 2) + 1, 2),
+        (lambda rows: 1.0 if rows in (8, 16) else 2.0, 8),  # of equals the smaller
+    ],
+)
+def test_the_search_settles_at_the_fastest_batch(seconds, settled) -> None:
+    """Seconds per row by batch size, as a machine might have them."""
+    search = _Search()
+    for _ in range(100):
+        search.took(search.size, seconds(search.size) * search.size)
+    assert search.size == settled
 
 
 # -- one output of several

@@ -141,6 +141,19 @@ def test_every_subset_of_a_size_is_equally_likely() -> None:
     assert sum((c - expected) ** 2 / expected for c in count.values()) < 93.2
 
 
+@pytest.mark.parametrize("n", [7, 8, 12, 13])
+def test_growing_to_the_end_gives_out_every_pair_once(n) -> None:
+    """However it grows: drawn one by one at first, from a list of those left later on."""
+    design = KernelDesign(n, generator(n))
+    rows = [design.grow(pairs) for pairs in (3, n, 3 * n, 2 ** (n - 2), design.pairs)]
+    sides = torch.cat(rows)
+    low = torch.minimum(sides.sum(1), n - sides.sum(1))
+    keys = {tuple(s.tolist()) for s in torch.cat([sides, ~sides])}
+    assert len(sides) == design.pairs == 2 ** (n - 1) - 1
+    assert len(keys) == 2 * design.pairs  # no pair twice, none as its complement
+    assert low.tolist() == design.size_class
+
+
 @pytest.mark.parametrize("n", [4, 5, 9, 14, 30])
 def test_the_stated_minimum_suffices(n) -> None:
     """The smallest budget that is not refused determines the scores whatever is drawn, and tells
