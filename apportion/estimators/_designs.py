@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
+ENUMERATED = 200_000  # coalitions that are listed rather than drawn
 SPARSE = 8  # subsets of one size are listed, not drawn, from this share (1/8) of them on
 
 
