@@ -14,6 +14,11 @@ WORKS = {
         "Computers & Operations Research 36(5), 1726–1730", 2009,
         ("doi:10.1016/j.cor.2008.04.004",),
     ),
+    "chaloner1995": Work(
+        "Chaloner and Verdinelli",
+        "Bayesian experimental design: A review",
+        "Statistical Science 10(3), 273–304", 1995, ("doi:10.1214/ss/1177009939",),
+    ),
     "cohenwang2024": Work(
         "Cohen-Wang, Shah, Georgiev and Madry",
         "ContextCite: Attributing model generation to context",
@@ -100,6 +105,11 @@ WORKS = {
         "Black-box explanation of object detectors via saliency maps",
         "CVPR", 2021, ("arXiv:2006.03204",),
     ),
+    "rasmussen2006": Work(
+        "Rasmussen and Williams",
+        "Gaussian processes for machine learning",
+        "MIT Press", 2006, ("doi:10.7551/mitpress/3206.001.0001",),
+    ),
     "ribeiro2016": Work(
         "Ribeiro, Singh and Guestrin",
         "“Why should I trust you?”: Explaining the predictions of any classifier",
@@ -122,5 +132,11 @@ WORKS = {
         "Wang and Jia",
         "Data Banzhaf: A robust data valuation framework for machine learning",
         "AISTATS", 2023, ("arXiv:2205.15466",),
+    ),
+    "zhou2019": Work(
+        "Zhou, Hu, Zhou and Lange",
+        "MM algorithms for variance components models",
+        "Journal of Computational and Graphical Statistics 28(2), 350–361", 2019,
+        ("arXiv:1509.07426",),
     ),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from .averaged_gradient import AveragedGradient
 from .banzhaf import Banzhaf
 from .c_lime import CLime
 from .exact_shapley import ExactShapley
+from .gaussian_process_shapley import GaussianProcessShapley
 from .gradient import Gradient
 from .hsic import Bandwidth, Hsic
 from .kernel_shap import KernelShap
@@ -57,6 +58,7 @@ TABLE: dict[str, type[Estimator]] = {
     "kernel-shap": KernelShap,
     "owen": Owen,
     "banzhaf": Banzhaf,
+    "gaussian-process-shapley": GaussianProcessShapley,
     # fits and averages over random coalitions
     "linear-surrogate": LinearSurrogate,
     "lime": Lime,
@@ -81,6 +83,7 @@ __all__ = [
     "Distance",
     "Estimator",
     "ExactShapley",
+    "GaussianProcessShapley",
     "Gradient",
     "Hsic",
     "KernelShap",

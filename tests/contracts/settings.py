@@ -18,6 +18,7 @@ SMALL: dict[str, Estimator] = {
     "kernel-shap": ap.KernelShap(samples=40),
     "owen": ap.Owen(orders=6),
     "banzhaf": ap.Banzhaf(samples=40),
+    "gaussian-process-shapley": ap.GaussianProcessShapley(samples=40),
     "linear-surrogate": ap.LinearSurrogate(samples=60),
     "lime": ap.Lime(samples=60),
     "c-lime": ap.CLime(samples=40),
