@@ -26,11 +26,8 @@ def chosen(n: int, rows: int, rng: Generator) -> Bool[Tensor, "row player"]:
     """
     start = _start(n, rows)
     pool = torch.cat([start, _candidates(n, rows, start, rng)])
-    if len(start) >= rows:
-        picked = start[:rows]
-    else:
-        picked = pool[_greedy(pool, rows, len(start))]
-    return picked[:, torch.randperm(n, generator=rng)]
+    order = _greedy(pool, rows, len(start)) if len(start) < rows else list(range(rows))
+    return pool[order][:, torch.randperm(n, generator=rng)]
 
 
 def _start(n: int, rows: int) -> Bool[Tensor, "row player"]:

@@ -52,9 +52,7 @@ def single_worth(n: int) -> tuple[Float[Tensor, "size"], Float[Tensor, "size"]]:
     """
     log = [math.lgamma(k + 1) for k in range(n + 1)]
     inside = [math.exp(log[s - 1] + log[n - s] - log[n]) if s else 0.0 for s in range(n + 1)]
-    outside = [
-        -math.exp(log[s] + log[n - s - 1] - log[n]) if s < n else 0.0 for s in range(n + 1)
-    ]
+    outside = [-math.exp(log[s] + log[n - s - 1] - log[n]) if s < n else 0.0 for s in range(n + 1)]
     return torch.tensor(inside, dtype=torch.float64), torch.tensor(outside, dtype=torch.float64)
 
 

@@ -28,17 +28,16 @@ class GaussianProcessShapley:
 
     The terms of all sets W of one size share one variance, never larger for larger sets, found by
     restricted maximum likelihood: the share of the value's variation that players cause alone, in
-    pairs, in threes, or without any structure. The expected game agrees with every value asked and its Shapley values are a closed
-    form, so nothing is sampled from it. Which coalitions are asked is chosen, before any value is
+    pairs, in threes, or without any structure. The expected game agrees with every value asked and
+    its Shapley values are a closed form. Which coalitions are asked is chosen, before any value is
     known, so that the posterior variance of the scores is least. Needs far fewer evaluations than
     `KernelShap` where interactions fall with their order, and no more elsewhere. Exact for games of
     order three, to five digits, as soon as all pairs fit into half of the samples, and for all
     games from 2^n on.
 
     Not unbiased: the prior shrinks what it has not seen. `error` is the posterior standard
-    deviation, or more where coalitions left out one by one are missed by more; the notes tell by how
-    much. Intervals hold in 88 to 98 % on the games of the tests. Takes samples^3 operations, so at
-    most 4096 samples.
+    deviation, or more where coalitions left out one by one are missed by more; the notes tell by
+    how much. Takes samples^3 operations, so at most 4096 samples.
     """
 
     samples: int = 512  # evaluations in all, both ends included (with `until`: at most)
@@ -47,7 +46,10 @@ class GaussianProcessShapley:
     needs: ClassVar[Need] = "hard"
     axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.ADDITIVE, Axiom.EFFICIENCY})
     cites: ClassVar[tuple[str, ...]] = (
-        "shapley1953", "rasmussen2006", "chaloner1995", "zhou2019",
+        "shapley1953",
+        "rasmussen2006",
+        "chaloner1995",
+        "zhou2019",
     )
     own_draws: ClassVar[bool] = False
 

@@ -4,7 +4,7 @@ force, and what its intervals are worth.
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -114,7 +114,7 @@ def test_fitting_never_lowers_the_restricted_likelihood(monkeypatch) -> None:
     for steps in (1, 2, 4, 8, 16, 50):
         monkeypatch.setattr(_spectrum, "STEPS", steps)
         found.append(likelihood(fit_shares(parts, distances(asked, asked), values)))
-    assert all(b > a - 1e-2 for a, b in zip(found, found[1:], strict=False)), found
+    assert all(b > a - 1e-2 for a, b in pairwise(found)), found
     assert found[-1] > found[0] + 5
 
 
@@ -165,10 +165,9 @@ def test_exact_for_order_three_from_twice_all_pairs_on(n) -> None:
 def test_each_coalition_of_the_design_is_the_best_next_one() -> None:
     """Against the summed posterior variance of the scores, computed anew for every candidate."""
     n, rows = 5, 20
-    parts, rule, every = Parts.of(n), functional(n), gates_of_all(n)
-    terms = [torch.zeros(n + 1).double() + FREE]
-    terms += [krawtchouk(n, n)[k] * (FREE if k == 1 else FALLING ** (k - 1)) for k in range(1, n + 1)]
-    table = torch.stack(terms).sum(0)
+    rule, every, rows_of_order = functional(n), gates_of_all(n), krawtchouk(n, n)
+    shares = torch.tensor([FREE, FREE, *(FALLING ** (k - 1) for k in range(2, n + 1))]).double()
+    table = shares @ rows_of_order
     table[0] += REST
     prior = table[distances(every, every)]
     index = {tuple(row): i for i, row in enumerate(every.tolist())}
@@ -179,7 +178,8 @@ def test_each_coalition_of_the_design_is_the_best_next_one() -> None:
         return float((rule @ prior @ rule.T - rule @ prior[:, asked] @ gain).trace())
 
     for step in range(12, rows):
-        options = {one: left([*design[:step], one]) for one in range(2**n) if one not in design[:step]}
+        before = design[:step]
+        options = {one: left([*before, one]) for one in range(2**n) if one not in before}
         assert options[design[step]] <= min(options.values()) * (1 + 1e-6) + 1e-7
 
 
