@@ -88,8 +88,7 @@ class Parts:
         terms = torch.tensor([float(math.comb(n, k)) for k in range(1, top + 1)]).double()
         orders[:top, :top] = terms.repeat(top, 1).tril()
         orders /= orders.sum(1, keepdim=True)
-        mixed = (orders @ x for x in (tables, inside, outside, spread))
-        return cls(*mixed, orders)
+        return cls(orders @ tables, orders @ inside, orders @ outside, orders @ spread, orders)
 
     def reach(
         self, shares: Float[Tensor, "part"], coalitions: Bool[Tensor, "row player"]
