@@ -165,8 +165,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "removals": lambda: plain_page(
         "Removals",
         "What absence means: `ap.Blend(reference)` puts the reference where a player is absent; "
-        "`ap.Jitter(removal, sigma)` adds noise; `ap.Around(width)` is no absence but a box around the "
-        "input, whose middle is gate 1/2.",
+        "`ap.Jitter(removal, sigma)` adds noise; `ap.Around(width)` is no absence but a box around "
+        "the input, whose middle is gate 1/2.",
         removals.TABLE,
         "ap.removals.",
     ),
