@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
 import torch
 from torch import Generator
 
-from .attribution import Attribution, Provenance
-from .estimators import Estimator
+from .attribution import Provenance
+from .estimators import Estimator, Method, Result
 from .games import Game, Wrapped, averaged, cached, chunked, counted, require
 from .games.base import Trains
 from .games.wrap import Ledger, Store, chunk_of, draws_each
@@ -22,17 +22,20 @@ from .progress import say, watched
 from .types import BadRequest, Cost, OverBudget
 from .wording import span
 
+R = TypeVar("R", bound=Result)
+
 
 def attribute(
     game: Game,
-    estimator: Estimator,
+    estimator: Method[R],
     *,
     seed: int = 0,
     budget: Cost | None = None,
     chunk: int | None = None,
     store: Store | None = None,
-) -> Attribution:
-    """Credit of each player of a game, by an estimator.
+) -> R:
+    """Credit of each player of a game, by an estimator; of sets of players, by one that scores
+    sets.
 
     The game is asked in batches of the fastest measured size (or `chunk`), repeats come from a
     cache (share one by passing the same `store`), several draws are averaged, every request is
@@ -78,7 +81,8 @@ def attribute(
         notes=credit.provenance.notes + game.describe().notes,
         versions=versions(),
     )
-    return replace(_finite(credit, name), cost=ledger.spent, provenance=stamp)
+    _finite(credit, name)
+    return credit.stamped(ledger.spent, stamp)
 
 
 def _announce(game: Game, bound: Cost, name: str) -> None:
@@ -162,9 +166,8 @@ def _versions() -> tuple[tuple[str, str], ...]:
     )
 
 
-def _finite(credit: Attribution, name: str) -> Attribution:
+def _finite(credit: Result, name: str) -> None:
     if not bool(torch.isfinite(credit.scores).all()):
         raise BadRequest(
             f"{name} gave NaN or infinite scores; look at the game's values with game.value(...)"
         )
-    return credit

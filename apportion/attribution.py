@@ -86,6 +86,10 @@ class Attribution:
             freedom if error is not None else None,
         )
 
+    def stamped(self, cost: Cost, provenance: Provenance) -> Attribution:
+        """The same scores with what they cost and where they came from."""
+        return replace(self, cost=cost, provenance=provenance)
+
     @property
     def gap(self) -> Tensor | None:
         """Full - none - sum of scores, (*out): how far a claim to add up is missed. None where
@@ -263,7 +267,7 @@ def pack(credit: Attribution, prefix: str = "") -> tuple[dict[str, Any], dict[st
     facts = {
         "cost": asdict(credit.cost),
         "freedom": credit.freedom,
-        "provenance": _plain(credit.provenance),
+        "provenance": pack_provenance(credit.provenance),
         "players": players,
     }
     return facts, {k: v.contiguous() for k, v in {**tensors, **owned}.items()}
@@ -271,9 +275,6 @@ def pack(credit: Attribution, prefix: str = "") -> tuple[dict[str, Any], dict[st
 
 def unpack(facts: dict[str, Any], tensors: Mapping[str, Tensor], prefix: str = "") -> Attribution:
     """The inverse of `pack`."""
-    about = dict(facts["provenance"])
-    game = None if about["game"] is None else Description(**_tuples(about["game"]))
-    provenance = Provenance(**{**_tuples(about), "game": game})
     players = unpack_players(facts["players"], tensors, prefix)
     read = {k: tensors.get(f"{prefix}{k}") for k in ("none", "full", "error")}
     return Attribution(
@@ -282,8 +283,19 @@ def unpack(facts: dict[str, Any], tensors: Mapping[str, Tensor], prefix: str = "
         **read,
         freedom=facts["freedom"],
         cost=Cost(**facts["cost"]),
-        provenance=provenance,
+        provenance=unpack_provenance(facts["provenance"]),
     )
+
+
+def pack_provenance(about: Provenance) -> dict[str, Any]:
+    """Where an answer came from, as plain facts."""
+    return _plain(about)
+
+
+def unpack_provenance(facts: Mapping[str, Any]) -> Provenance:
+    """The inverse of `pack_provenance`."""
+    game = None if facts["game"] is None else Description(**_tuples(facts["game"]))
+    return Provenance(**{**_tuples(facts), "game": game})
 
 
 def _plain(record: Any) -> dict[str, Any]:

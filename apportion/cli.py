@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from . import backward, zoo
 from .attribute import versions
 from .attribution import drawing
 from .backward import response, unruled
-from .estimators import TABLE
+from .estimators import INTERACTIONS, TABLE, Method
 from .explanation import Explanation, load
 from .games.base import Need
 from .models import FORMS, input_named, model_named
@@ -164,18 +164,10 @@ def methods(
     if players < 1:
         raise BadRequest(f"--players {players}: costs are for at least one player")
     listed = _needs_listed(needs)
-    for name, cls in TABLE.items():
-        if cls.needs not in listed:
-            continue
-        try:
-            cost = str(cls().cost(players))
-        except BadRequest as refused:
-            cost = str(refused)
-        promises = ", ".join(sorted(axiom.value for axiom in cls.axioms))
-        first = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
-        out.print(f"[bold]{name}[/bold]  needs {cls.needs}; {cost} for {players} players")
-        out.print(f"    {first}", markup=False, highlight=False)
-        out.print(f"    promises: {promises or 'nothing'}", style="dim", highlight=False)
+    _list_rows(TABLE, listed, players)
+    if any(cls.needs in listed for cls in INTERACTIONS.values()):
+        out.print("\nof sets of players:", style="dim")
+        _list_rows(INTERACTIONS, listed, players)
     if "gradient" in listed:
         _list_responses()
 
@@ -284,6 +276,22 @@ def demo(
 def main() -> None:
     """Entry point of the `apportion` command."""
     app()
+
+
+def _list_rows(rows: Mapping[str, type[Method[Any]]], listed: Sequence[Need], players: int) -> None:
+    """What each estimator needs, costs and promises."""
+    for name, cls in rows.items():
+        if cls.needs not in listed:
+            continue
+        try:
+            cost = str(cls().cost(players))
+        except BadRequest as refused:
+            cost = str(refused)
+        promises = ", ".join(sorted(axiom.value for axiom in cls.axioms))
+        first = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+        out.print(f"[bold]{name}[/bold]  needs {cls.needs}; {cost} for {players} players")
+        out.print(f"    {first}", markup=False, highlight=False)
+        out.print(f"    promises: {promises or 'nothing'}", style="dim", highlight=False)
 
 
 def _list_responses() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from .attribution import Attribution, drawing, pack, unpack
 from .evaluate import Curve, Score
 from .files import read, write
+from .interactions import Interactions, pack_sets, unpack_sets
 from .records import Records
 from .trust import Check, Trust
 from .types import BadRequest, Cost
@@ -216,22 +217,31 @@ def _lower(text: str) -> str:
 
 RECORDS = Records(
     (Explanation, Prediction, Part, Refitted, Trust, Check, Score, Curve, Cost),
-    {Attribution: (pack, unpack)},
+    {Attribution: (pack, unpack), Interactions: (pack_sets, unpack_sets)},
 )
 
 
-def load(path: str | Path) -> Attribution | Explanation:
-    """Reads what `credit.save(path)` or `why.save(path)` wrote. Nothing in the files is run."""
+KEPT: Mapping[str, Callable[..., Attribution | Interactions]] = {
+    "attribution": unpack,
+    "interactions": unpack_sets,
+}
+
+
+def load(path: str | Path) -> Attribution | Interactions | Explanation:
+    """Reads what `save(path)` of a credit or of an explanation wrote. Nothing in the files is
+    run.
+    """
     folder = Path(path)
     if (folder / "explanation.json").exists():
         return RECORDS.unpack(*read(folder, "explanation"))
-    if (folder / "attribution.json").exists():
-        facts, tensors = read(folder, "attribution")
-        try:
-            return unpack(facts, tensors)
-        except (KeyError, TypeError, AttributeError) as failure:
-            raise BadRequest(f"the saved credit cannot be read: {failure!r}") from failure
-    raise BadRequest(
-        f"{folder} holds neither attribution.json nor explanation.json; give a folder that save() "
-        "wrote"
-    )
+    name = next((name for name in KEPT if (folder / f"{name}.json").exists()), None)
+    if name is None:
+        raise BadRequest(
+            f"{folder} holds neither explanation.json nor {', nor '.join(KEPT)}.json; give a "
+            "folder that save() wrote"
+        )
+    facts, tensors = read(folder, name)
+    try:
+        return KEPT[name](facts, tensors)
+    except (KeyError, TypeError, AttributeError) as failure:
+        raise BadRequest(f"the saved credit cannot be read: {failure!r}") from failure

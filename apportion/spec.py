@@ -11,20 +11,22 @@ from dataclasses import MISSING, Field, fields
 from enum import Enum
 from typing import Any
 
-from .estimators import TABLE, Estimator, StandardError, TopK
+from .estimators import INTERACTIONS, TABLE, Method, StandardError, TopK
 from .types import BadRequest
 
+ROWS: dict[str, type[Method[Any]]] = {**TABLE, **INTERACTIONS}
 
-def parse(text: str) -> Estimator:
+
+def parse(text: str) -> Method[Any]:
     """The estimator a text means; unknown names and options are refused with the nearest ones."""
     name, _, rest = text.strip().partition(":")
-    if name not in TABLE:
-        near = difflib.get_close_matches(name, TABLE, n=3, cutoff=0.3) or list(TABLE)
+    if name not in ROWS:
+        near = difflib.get_close_matches(name, ROWS, n=3, cutoff=0.3) or list(ROWS)
         raise BadRequest(
             f"no estimator is called {name!r}; the nearest are {', '.join(near)}. List all with: "
             "apportion methods"
         )
-    cls: Any = TABLE[name]
+    cls: Any = ROWS[name]
     known = {f.name: f for f in fields(cls)}
     options = {}
     for item in re.split(r",(?=\s*\w+\s*=)|,(?=[^)]*$)", rest) if rest else []:
@@ -38,16 +40,16 @@ def parse(text: str) -> Estimator:
     return cls(**options)
 
 
-def spell(estimator: Estimator) -> str:
+def spell(estimator: Method[Any]) -> str:
     """The text that `parse` turns into an equal estimator; options at their defaults are left
     out.
     """
-    name = next((name for name, cls in TABLE.items() if type(estimator) is cls), None)
+    name = next((name for name, cls in ROWS.items() if type(estimator) is cls), None)
     if name is None:
         raise BadRequest(
             f"{type(estimator).__name__} is not in the table of estimators, so it has no spelling"
         )
-    cls: Any = TABLE[name]
+    cls: Any = ROWS[name]
     default = {f.name: f.default for f in fields(cls)}
     changed = [(k, v) for k, v in vars(estimator).items() if v != default[k]]
     return (

@@ -61,6 +61,8 @@ class Axiom(Enum):
     """What an estimator promises about its scores, whatever the game and the seed."""
 
     ADDITIVE = "additive"  # on a game that is a sum over players, each score is that player's term
+    # of sets: on a game that is a sum over sets of at most `order` players, each scores its term
+    RECOVERY = "recovery"
     EFFICIENCY = "efficiency"  # scores add up to v(all players) - v(no player)
     DUMMY = "dummy"  # a player that never changes the value scores 0
     SYMMETRY = "symmetry"  # interchangeable players score the same

@@ -67,7 +67,7 @@ def options(cls: Any) -> list[str]:
     return lines
 
 
-def quoted(estimator: estimators.Estimator) -> tuple[Cost, int]:
+def quoted(estimator: estimators.Method[Any]) -> tuple[Cost, int]:
     """What it costs, and for how many players."""
     try:
         return estimator.cost(PLAYERS), PLAYERS
@@ -75,13 +75,9 @@ def quoted(estimator: estimators.Estimator) -> tuple[Cost, int]:
         return estimator.cost(FEW), FEW
 
 
-def estimator_page() -> str:
-    head = (
-        "# Estimators\n\nHow credit is computed from the values of coalitions. Each runs on every "
-        "game that offers what it needs.\n"
-    )
-    parts = [head]
-    for name, cls in estimators.TABLE.items():
+def estimator_page(title: str, intro: str, table: Mapping[str, Any]) -> str:
+    parts = [f"# {title}\n\n{intro}\n"]
+    for name, cls in table.items():
         promises = ", ".join(sorted(axiom.value for axiom in cls.axioms)) or "nothing"
         cost, players = quoted(cls())
         parts += [
@@ -158,7 +154,18 @@ def zoo_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "estimators": estimator_page,
+    "estimators": lambda: estimator_page(
+        "Estimators",
+        "How credit is computed from the values of coalitions. Each runs on every game that offers "
+        "what it needs.",
+        estimators.TABLE,
+    ),
+    "interactions": lambda: estimator_page(
+        "Interactions",
+        "Scores of sets of players, by the same verb: `ap.attribute(game, ap.NShapley())` returns "
+        "`Interactions`, with `.top()`, `.matrix()`, `.of(order)` and `.gap`.",
+        estimators.INTERACTIONS,
+    ),
     "rules": rules_page,
     "players": lambda: plain_page("Players", "Who can be credited.", players.TABLE, "ap.players."),
     "values": lambda: plain_page("Values", "What is explained.", values.TABLE, "ap.values."),

@@ -8,6 +8,11 @@ WORKS = {
         "Towards the unification and robustness of perturbation and gradient based explanations",
         "ICML", 2021, ("arXiv:2102.10618",),
     ),
+    "bordt2023": Work(
+        "Bordt and von Luxburg",
+        "From Shapley values to generalized additive models and back",
+        "AISTATS", 2023, ("arXiv:2209.04012",),
+    ),
     "castro2009": Work(
         "Castro, Gómez and Tejada",
         "Polynomial calculation of the Shapley value based on sampling",
@@ -40,17 +45,32 @@ WORKS = {
         "analysis",
         "NeurIPS", 2021, ("arXiv:2111.04138",),
     ),
+    "fumagalli2023": Work(
+        "Fumagalli, Muschalik, Kolpaczki, Hüllermeier and Hammer",
+        "SHAP-IQ: Unified approximation of any-order Shapley interactions",
+        "NeurIPS", 2023, ("arXiv:2303.01179",),
+    ),
     "glen2012": Work(
         "Glen and Isaacs",
         "Estimating Sobol sensitivity indices using correlations",
         "Environmental Modelling & Software 37, 157–166", 2012,
         ("doi:10.1016/j.envsoft.2012.03.014",),
     ),
+    "grabisch1999": Work(
+        "Grabisch and Roubens",
+        "An axiomatic approach to the concept of interaction among players in cooperative games",
+        "International Journal of Game Theory 28, 547–565", 1999, ("doi:10.1007/s001820050125",),
+    ),
     "han2022": Work(
         "Han, Srinivas and Lakkaraju",
         "Which explanation should I choose? A function approximation perspective to characterizing "
         "post hoc explanations",
         "NeurIPS", 2022, ("arXiv:2206.01254",),
+    ),
+    "harris2022": Work(
+        "Harris, Pymar and Rowat",
+        "Joint Shapley values: a measure of joint feature importance",
+        "ICLR", 2022, ("arXiv:2107.11357",),
     ),
     "homma1996": Work(
         "Homma and Saltelli",
@@ -128,10 +148,30 @@ WORKS = {
         "Contributions to the Theory of Games II, Princeton University Press, 307–317", 1953,
         ("doi:10.1515/9781400881970-018",),
     ),
+    "sundararajan2020": Work(
+        "Sundararajan, Dhamdhere and Agarwal",
+        "The Shapley Taylor interaction index",
+        "ICML", 2020, ("arXiv:1902.05622",),
+    ),
+    "tsai2023": Work(
+        "Tsai, Yeh and Ravikumar",
+        "Faith-Shap: The faithful Shapley interaction index",
+        "Journal of Machine Learning Research 24(94), 1–42", 2023, ("arXiv:2203.00870",),
+    ),
+    "tsang2020": Work(
+        "Tsang, Rambhatla and Liu",
+        "How does this interaction affect me? Interpretable attribution for feature interactions",
+        "NeurIPS", 2020, ("arXiv:2006.10965",),
+    ),
     "wang2023": Work(
         "Wang and Jia",
         "Data Banzhaf: A robust data valuation framework for machine learning",
         "AISTATS", 2023, ("arXiv:2205.15466",),
+    ),
+    "witter2025": Work(
+        "Witter, Liu and Musco",
+        "Regression-adjusted Monte Carlo estimators for Shapley values and probabilistic values",
+        "arXiv preprint", 2025, ("arXiv:2506.11849",),
     ),
     "zhou2019": Work(
         "Zhou, Hu, Zhou and Lange",

@@ -1,11 +1,12 @@
 """HOW credit is computed: the table. One method per file, one row each."""
 
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from torch import Generator
+from torch import Generator, Tensor
 
-from ..attribution import Attribution
+from ..attribution import Attribution, Provenance
 from ..games.base import Game, Need
+from ..interactions import Interactions
 from ..types import Axiom, Cost
 from ._lift import from_function
 from ._moments import StandardError, TopK, Until
@@ -14,25 +15,50 @@ from ._quadrature import Quadrature
 from .add_one_in import AddOneIn
 from .averaged_gradient import AveragedGradient
 from .banzhaf import Banzhaf
+from .banzhaf_interactions import BanzhafInteractions
 from .c_lime import CLime
 from .exact_shapley import ExactShapley
+from .faithful_banzhaf import FaithfulBanzhaf
+from .faithful_shapley import FaithfulShapley
 from .gaussian_process_shapley import GaussianProcessShapley
 from .gradient import Gradient
 from .hsic import Bandwidth, Hsic
+from .joint_shapley import JointShapley
 from .kernel_shap import KernelShap
 from .leave_one_out import LeaveOneOut
 from .lime import Distance, Lime
 from .linear_surrogate import LinearSurrogate
+from .n_shapley import NShapley
 from .occlusion import Occlusion
 from .owen import Owen
 from .path_integral import PathIntegral
 from .permutation_shapley import PermutationShapley
 from .rise import Rise, RiseScore
+from .second_difference import Among, SecondDifference
+from .shapley_interactions import ShapleyInteractions
+from .shapley_taylor import ShapleyTaylor
 from .sobol import Sensitivity, Sobol
+
+R_co = TypeVar("R_co", covariant=True)
 
 
 @runtime_checkable
-class Estimator(Protocol):
+class Result(Protocol):
+    """What `attribute` has to know of an answer, of single players or of sets."""
+
+    @property
+    def scores(self) -> Tensor:
+        """(*out, player), or (*out, set)."""
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    def stamped(self, cost: Cost, provenance: Provenance) -> Any:
+        """The same answer, of the same type, with what it cost and where it came from."""
+
+
+@runtime_checkable
+class Method(Protocol[R_co]):
     """A frozen, keyword-only dataclass: options are fields, `cost` is known before the run."""
 
     needs: ClassVar[Need]
@@ -44,7 +70,17 @@ class Estimator(Protocol):
     def cost(self, n: int) -> Cost:
         """Upper bound in gate rows for n players."""
 
-    def __call__(self, game: Game, rng: Generator) -> Attribution: ...
+    def __call__(self, game: Game, rng: Generator) -> R_co: ...
+
+
+@runtime_checkable
+class Estimator(Method[Attribution], Protocol):
+    """A method that credits single players."""
+
+
+@runtime_checkable
+class SetEstimator(Method[Interactions], Protocol):
+    """A method that scores sets of players."""
 
 
 TABLE: dict[str, type[Estimator]] = {
@@ -73,7 +109,24 @@ TABLE: dict[str, type[Estimator]] = {
     "path-integral": PathIntegral,
 }
 
+# scores of sets of players
+INTERACTIONS: dict[str, type[SetEstimator]] = {
+    # at one place
+    "second-difference": SecondDifference,
+    # averaged over who else is there
+    "shapley-interactions": ShapleyInteractions,
+    "banzhaf-interactions": BanzhafInteractions,
+    # terms that add up, or fit best
+    "n-shapley": NShapley,
+    "shapley-taylor": ShapleyTaylor,
+    "faithful-shapley": FaithfulShapley,
+    "faithful-banzhaf": FaithfulBanzhaf,
+    # of sets as a whole
+    "joint-shapley": JointShapley,
+}
+
 __all__ = [
+    "INTERACTIONS",
     "TABLE",
     "AddOneIn",
     "AveragedGradient",
@@ -89,6 +142,14 @@ __all__ = [
     "KernelShap",
     "LeaveOneOut",
     "Lime",
+    "Among",
+    "BanzhafInteractions",
+    "FaithfulBanzhaf",
+    "FaithfulShapley",
+    "JointShapley",
+    "LinearSurrogate",
+    "Method",
+    "NShapley",
 ]
 __all__ += [
     "LinearSurrogate",
@@ -98,10 +159,15 @@ __all__ += [
     "PermutationShapley",
     "Points",
     "Quadrature",
+    "Result",
     "Rise",
     "RiseScore",
     "Sensitivity",
     "Sobol",
+    "SecondDifference",
+    "SetEstimator",
+    "ShapleyInteractions",
+    "ShapleyTaylor",
     "StandardError",
     "TopK",
     "Until",

@@ -26,7 +26,7 @@ def shapley_from_pairs(
     x = signs[:, :-1] - signs[:, -1:]  # the last player gets what the others leave of the total
     y = odd - signs[:, -1:] * total
     gram = torch.einsum("ji,j,jk->ik", x, weights, x)
-    inverse = _inverse(gram)
+    inverse = inverse_of(gram)
     if inverse is None:
         return None
     beta = inverse @ torch.einsum("ji,j,jo->io", x, weights, y)
@@ -96,7 +96,7 @@ def through_origin(
     """The same without an intercept. `weights` multiply the squared residuals."""
     if weights is not None:  # rows scaled by the root of their weight: sandwich and all
         x, y = x * weights.sqrt()[:, None], y * weights.sqrt()[:, None]
-    inverse = _inverse(x.T @ x)
+    inverse = inverse_of(x.T @ x)
     if inverse is None:
         return None
     beta = inverse @ (x.T @ y)
@@ -109,7 +109,7 @@ def through_origin(
     return beta.T, variance.sqrt()
 
 
-def _inverse(gram: Tensor) -> Tensor | None:
+def inverse_of(gram: Tensor) -> Tensor | None:
     values, vectors = torch.linalg.eigh(gram)
     if len(values) and float(values[0]) <= SINGULAR * float(values[-1]):
         return None

@@ -31,7 +31,7 @@ def plot(credit: Attribution, *, top: int = 12, ax: Any = None) -> Any:
     `top` players with the largest credit become bars. With `ax` only one drawing is made, there:
     the picture, the text, or the bars. Needs matplotlib.
     """
-    pyplot = _matplotlib()
+    pyplot = matplotlib()
     if top < 1:
         raise BadRequest(f"plot(top={top}): draw at least one player")
     order(credit)  # refuses credit of several outputs
@@ -173,7 +173,8 @@ def _title(credit: Attribution) -> str:
     return f"{capital(kinds(credit))}: blue for, orange against"
 
 
-def _matplotlib() -> Any:
+def matplotlib() -> Any:
+    """Its pyplot, or a refusal that names the extra."""
     try:
         # also tells notebooks how to show figures; no figure is kept by it
         from matplotlib import pyplot

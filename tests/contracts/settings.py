@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 
 import apportion as ap
-from apportion.estimators import Estimator
+from apportion.estimators import Estimator, SetEstimator
 
 SMALL: dict[str, Estimator] = {
     "leave-one-out": ap.LeaveOneOut(),
@@ -28,6 +28,17 @@ SMALL: dict[str, Estimator] = {
     "gradient": ap.Gradient(),
     "averaged-gradient": ap.AveragedGradient(samples=30, start=0.0),
     "path-integral": ap.PathIntegral(steps=8),
+}
+# of sets of players, sampling on games of seven
+SMALL_SETS: dict[str, SetEstimator] = {
+    "second-difference": ap.SecondDifference(),
+    "shapley-interactions": ap.ShapleyInteractions(samples=100),
+    "banzhaf-interactions": ap.BanzhafInteractions(samples=100),
+    "n-shapley": ap.NShapley(samples=100),
+    "shapley-taylor": ap.ShapleyTaylor(samples=100),
+    "faithful-shapley": ap.FaithfulShapley(samples=100),
+    "faithful-banzhaf": ap.FaithfulBanzhaf(samples=100),
+    "joint-shapley": ap.JointShapley(samples=100),
 }
 # their answer does not depend on the seed
 DETERMINISTIC = (

@@ -120,10 +120,10 @@ def test_interruption_exits_with_130(monkeypatch) -> None:
 
 
 def test_methods_lists_every_row_and_filters() -> None:
-    from apportion.estimators import TABLE
+    from apportion.estimators import INTERACTIONS, TABLE
 
     everything = run("methods").stdout
-    assert all(name in everything for name in TABLE)
+    assert all(name in everything for name in [*TABLE, *INTERACTIONS])
     some = run("methods", "--needs", "gradient").stdout
     assert "path-integral" in some
     assert "kernel-shap" not in some

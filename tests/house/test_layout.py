@@ -132,6 +132,7 @@ def test_core_imports_without_the_extras() -> None:
 
 ROWS = {
     "estimators": estimators.TABLE,
+    "interactions": estimators.INTERACTIONS,
     "rules": backward.TABLE,
     "responses": response.TABLE,
     "solvers": response.SOLVERS,
@@ -146,15 +147,19 @@ def test_every_row_has_an_oracle(table: str, name: str) -> None:
     assert (ROOT / "tests" / "oracles" / f"test_{own}.py").exists()
 
 
-@pytest.mark.parametrize("name", list(estimators.TABLE))
+METHODS = {**estimators.TABLE, **estimators.INTERACTIONS}
+
+
+@pytest.mark.parametrize("name", list(METHODS))
 def test_every_estimator_cites_and_keeps_the_file_name(name: str) -> None:
-    cls = estimators.TABLE[name]
+    cls = METHODS[name]
     assert cls.cites
     assert cls.__module__ == f"apportion.estimators.{name.replace('-', '_')}"
 
 
 PAGES = {
     "estimators": estimators.TABLE,
+    "interactions": estimators.INTERACTIONS,
     "rules": backward.TABLE,
     "players": players.TABLE,
     "values": values.TABLE,

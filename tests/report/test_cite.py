@@ -18,7 +18,8 @@ ROOT = Path(ap.__file__).parent
 
 
 def keys() -> set[str]:
-    found = {key for cls in estimators.TABLE.values() for key in cls.cites}
+    methods = [*estimators.TABLE.values(), *estimators.INTERACTIONS.values()]
+    found = {key for cls in methods for key in cls.cites}
     found |= {key for rules in backward.TABLE.values() for key in rules.cites}
     found |= {key for cls in response.SOLVERS.values() for key in cls.cites}
     for cls in response.TABLE.values():

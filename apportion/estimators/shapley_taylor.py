@@ -1,0 +1,56 @@
+"""What sets add in a random order of arrival, larger sets standing for all that is larger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Generator
+
+from ..games.base import Game, Need
+from ..interactions import Interactions
+from ..types import Axiom, Cost
+from ._indices import shapley_taylor
+from ._moments import Until
+from ._sets import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapleyTaylor:
+    """Shapley-Taylor index: like the terms of a Taylor series, the last ones holding the rest.
+
+        score_S = sum_{W in S} (-1)^(s - w) v(W)                                       s < order
+        score_S = E_order[ sum_{W in S} (-1)^(s - w) v(players before all of S, and W) ]   s = order
+
+    Scores below the top order are differences at nobody present, so they are as far from the input
+    as can be; the sets of `order` players share all that is left. Scores add up to
+    v(all) - v(no player).
+
+    Exact from all 2^n coalitions where `samples` allows it. Else a polynomial of that order is
+    fitted to a paired sample, and the index of what it leaves is summed over the sample: exact
+    where players interact at most in sets of `order`. The error is a jackknife over pairs.
+    """
+
+    order: int = 2  # players in the largest sets
+    samples: int = 4096  # evaluations in all, both ends included (with `until`: at most)
+    until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
+
+    needs: ClassVar[Need] = "hard"
+    axioms: ClassVar[frozenset[Axiom]] = frozenset(
+        {Axiom.ADDITIVE, Axiom.RECOVERY, Axiom.EFFICIENCY, Axiom.LINEARITY}
+    )
+    cites: ClassVar[tuple[str, ...]] = ("sundararajan2020", "fumagalli2023", "witter2025")
+    own_draws: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self._plan().admit()
+
+    def cost(self, n: int) -> Cost:
+        """`samples`, or all 2^n coalitions if that is less. Pairs leave an odd one unused."""
+        return self._plan().cost(n)
+
+    def __call__(self, game: Game, rng: Generator) -> Interactions:
+        return self._plan()(game, rng)
+
+    def _plan(self) -> Plan:
+        return Plan("ShapleyTaylor", shapley_taylor, self.order, self.samples, self.until)

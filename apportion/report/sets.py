@@ -1,0 +1,105 @@
+"""Scores of sets of players: a map of the pairs, and the largest sets as bars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..interactions import Interactions, SetCredit
+from ..types import BadRequest
+from ..wording import clock, decimals, signed
+from .grid import Grid, block, cells, grid
+from .plot import BAR, HATCH, INK, ORANGE, PALE, QUIET, matplotlib
+from .words import capital, half
+
+LISTED = 12
+
+
+def plot(found: Interactions, *, top: int = 12, ax: Any = None) -> Any:
+    """A figure: a map of the pairs where there are any, and bars of the `top` largest sets.
+
+    With `ax` only one drawing is made, there. Needs matplotlib.
+    """
+    pyplot = matplotlib()
+    if top < 1:
+        raise BadRequest(f"plot(top={top}): draw at least one set")
+    found.top(1)  # refuses scores of several outputs
+    paired = bool((found.sets.sum(-1) == 2).any())
+    if ax is not None:
+        _map(found, ax) if paired else _bars(found, ax, top)
+        return ax.figure
+    side = max(3.6, min(0.22 * found.players.n, 9.0))
+    high = max(BAR * min(top, len(found.sets)) + 0.9, 1.6, side if paired else 0)
+    figure = pyplot.Figure(figsize=(side + 5.6 if paired else 6.4, high))
+    if not paired:
+        _bars(found, figure.subplots(), top)
+    else:
+        left, right = figure.subplots(1, 2, width_ratios=(side, 3.6))
+        _map(found, left)
+        _bars(found, right, top)
+    figure.tight_layout()
+    return figure
+
+
+def html(found: Interactions) -> str:
+    """One block: the map of pairs, the largest sets, and what they cost."""
+    game = found.provenance.game
+    head = f"{found.provenance.estimator or 'Scores'} of {len(found.sets):,} sets of "
+    head += f"{found.players}" + (f" for {game.value}" if game is not None else "")
+    cost = f"{capital(str(found.cost))}, {clock(found.provenance.seconds)}."
+    if found.scores.ndim != 1:
+        shape = tuple(found.scores.shape[:-1])
+        return block(
+            f"{head}, outputs {shape}; choose with interactions.pick(...)", Grid(), (), cost
+        )
+    names, unit = found.players.names, _unit(found)
+    paired = bool((found.sets.sum(-1) == 2).any())
+    drawn = grid(found.matrix(), names, names, unit) if paired else Grid()
+    top = found.top(LISTED)
+    places = decimals(abs(top[0].score)) if top else 2
+    lines = [_line(found, credit, places) for credit in top]
+    if found.gap is not None:
+        cost += f" Gap to the whole: {signed(float(found.gap))} {unit}.".replace(" .", ".")
+    return block(head, drawn, lines, cost)
+
+
+def _line(found: Interactions, credit: SetCredit, places: int) -> str:
+    width = half(credit.error, places, found.reach)
+    between = f" ± {width}" if width else ""
+    return f"{credit.name}: {signed(credit.score, places)}{between} {_unit(found)}".rstrip()
+
+
+def _unit(found: Interactions) -> str:
+    return found.provenance.game.unit if found.provenance.game is not None else ""
+
+
+def _map(found: Interactions, ax: Any) -> None:
+    cells(ax, found.matrix(), found.players.names, found.players.names)
+    ax.set_title("Pairs: blue for, orange against", fontsize=9, color=QUIET, loc="left")
+
+
+def _bars(found: Interactions, ax: Any, top: int) -> None:
+    """Horizontal bars with 95 % intervals, the largest score on top."""
+    rows = sorted(found.top(top), key=lambda credit: credit.score)
+    scores = np.array([row.score for row in rows])
+    wide = None if found.error is None else [found.reach * (row.error or 0.0) for row in rows]
+    bars = ax.barh(
+        range(len(rows)),
+        scores,
+        xerr=wide,
+        height=0.62,
+        color=[ORANGE if s < 0 else PALE for s in scores],
+        error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5},
+    )
+    for bar, score in zip(bars, scores, strict=True):
+        if score < 0:
+            bar.set_hatch(HATCH)
+            bar.set_edgecolor("white")
+    ax.set_yticks(range(len(rows)), [row.name for row in rows])
+    for label in ax.get_yticklabels():
+        label.set_parse_math(False)
+    ax.axvline(0, color=QUIET, linewidth=0.8)
+    ax.tick_params(length=0, labelsize=9)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.set_xlabel(f"Score, {_unit(found)}".rstrip(", "), fontsize=9, color=QUIET)
