@@ -35,3 +35,11 @@ def deconvolved(operation: Callable, x: Tensor, *args: Any, **kwargs: Any) -> Te
     with torch.no_grad():
         value = operation(x, *args, **kwargs)
     return bent(positive(x), value)
+
+
+def first_only(operation: Callable, x: Tensor, other: Tensor, **kwargs: Any) -> Tensor:
+    """The other factor is a constant: the gate of an activation that is written out, as x *
+    sigmoid(x), whose slope is then f(x)/x like that of `secant`; the scale a variable is divided
+    by.
+    """
+    return operation(x, other.detach(), **kwargs)

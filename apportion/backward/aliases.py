@@ -66,6 +66,7 @@ _SPELLINGS: dict[Callable, tuple[Callable, ...]] = {
     torch.baddbmm: (Tensor.baddbmm, Tensor.baddbmm_),
     torch.reciprocal: (Tensor.reciprocal, Tensor.reciprocal_, torch.reciprocal_),
     torch.pow: (Tensor.pow, Tensor.__pow__, Tensor.__rpow__, Tensor.pow_, Tensor.__ipow__),
+    torch.square: (Tensor.square, Tensor.square_, torch.square_),
     # attention
     F.softmax: (torch.softmax, Tensor.softmax, torch.special.softmax),
     F.scaled_dot_product_attention: (),

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from ..types import BadRequest
 from .aliases import CANONICAL, out_of_place, received, tensors_in
 from .vjp import turned
+from .written import SPECIAL, Written
 
 # (operation, *args, **kwargs) -> its value with another derivative
 Replacement = Callable[..., Any]
@@ -43,6 +44,9 @@ class Rules:
     def __post_init__(self) -> None:
         """Any spelling may be written: the mode looks rules up under the canonical one."""
         canonical = {CANONICAL.get(f, f): rule for f, rule in self.functions.items()}
+        for case, plain in SPECIAL.items():
+            if plain in canonical:
+                canonical.setdefault(case, canonical[plain])
         object.__setattr__(self, "functions", canonical)
 
     @contextmanager
@@ -82,6 +86,7 @@ class Bending(TorchFunctionMode):
         super().__init__()
         self.functions = functions
         self.paused = 0
+        self.written = Written()
 
     def outside(self, work: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The same function, run with ordinary derivatives."""
@@ -99,14 +104,24 @@ class Bending(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        rule = None if self.paused else self.functions.get(CANONICAL.get(func, func))
         if (
-            rule is None
+            self.paused
             or not torch.is_grad_enabled()
             or not any(x.requires_grad for x in tensors_in(args, kwargs))
         ):
             return func(*args, **kwargs)
+        result = self._bent(func, args, kwargs)
+        self.written.note(func, args, kwargs, result)
+        return result
+
+    def _bent(self, func: Callable, args: tuple, kwargs: dict) -> Any:
+        meant, second = self.written.meant(func, args, kwargs)
+        rule = self.functions.get(meant)
+        if rule is None:
+            return func(*args, **kwargs)
         operation, args, kwargs, into = out_of_place(func, args, kwargs)
+        if second:  # a product of tensors is the same bits in either order
+            operation, args, kwargs = torch.mul, tuple(tensors_in(args, kwargs)[::-1]), {}
         result = rule(operation, *args, **kwargs)
         return result if into is None else received(into, result)
 

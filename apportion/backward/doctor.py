@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import BackwardCFunction
 from torch.nn import functional as F  # noqa: N812 - the usual name
 from torch.overrides import TorchFunctionMode
 
@@ -25,6 +26,7 @@ from .aliases import (
     tensors_in,
 )  # fmt: skip
 from .base import Rules, refuse_opaque
+from .written import Written, gated
 
 _BENDS = {
     F.softmax,
@@ -54,7 +56,8 @@ class Finding:
     """
 
     operation: str
-    why: str  # "parameters", "product of two variables", "nonlinear"
+    # "parameters", "product of two variables", "nonlinear", "derivative of its own" ...
+    why: str
     path: str
     module: str  # class of that module
     hint: str = ""
@@ -62,7 +65,7 @@ class Finding:
 
 def unruled(model: nn.Module, call: Call, rules: Rules | None) -> list[Finding]:
     """Every operation with parameters, every product of two variables and every bend that the table
-    does not list.
+    does not list, and every derivative that the model brings along.
 
     Runs the model once, with the float inputs and the outputs of embeddings as variables. None = no
     table at all: lists whatever some table might have to know.
@@ -72,7 +75,7 @@ def unruled(model: nn.Module, call: Call, rules: Rules | None) -> list[Finding]:
         if not rules.functions and rules.at_site is not None:
             return []  # the true gradient everywhere else, on purpose
     known = {} if rules is None else rules.functions
-    with _as_variables(model) as place, _Watch(known, place) as watch:
+    with _as_variables(model) as inside, _Watch(known, inside) as watch:
         given = call.map(lambda _, x: _variable(x) if x.is_floating_point() else x.clone())
         model(*given.args, **given.kwargs)
     return watch.found
@@ -83,44 +86,85 @@ def _variable(x: Tensor) -> Tensor:
     return x.detach().requires_grad_().clone()
 
 
+@dataclass
+class _Inside:
+    """Where a forward pass is, and what its modules have let out."""
+
+    place: list[tuple[str, nn.Module]]
+    leaves: list[Callable[[Any], None]] = field(default_factory=list)  # told of every output
+
+
 class _Watch(TorchFunctionMode):
     """Notes unruled operations while the model runs."""
 
-    def __init__(self, known: Mapping[Callable, Any], place: list[tuple[str, nn.Module]]) -> None:
+    def __init__(self, known: Mapping[Callable, Any], inside: _Inside) -> None:
         super().__init__()
-        self.known, self.place = known, place
-        self.found: list[Finding] = []
+        self.known, self.place = known, inside.place
+        self.noted: list[tuple[Finding, Tensor | None]] = []  # with the variable that is bent
         self.gates: list[tuple[Tensor, Tensor]] = []  # sigmoids and what they are the sigmoid of
+        self.written = Written()
+        self.nodes: set[Any] = set()  # of autograd's graph, looked at so far
+        inside.leaves.append(self._leave)
+
+    @property
+    def found(self) -> list[Finding]:
+        return [finding for finding, _ in self.noted]
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        meant, second = self.written.meant(func, args, kwargs)
         result = _carried_out(func, args, kwargs)
         operation = CANONICAL.get(func)
         operands = tensors_in(args, kwargs)
         if operation is torch.sigmoid:
             self.gates.append((result, operands[0]))
-        if operation is torch.mul and self._gates(operands):
-            self._note(
-                operation,
-                "gate product that looks like SiLU",
-                "write it as F.silu(x), which tables know",
-            )
-        elif operation is not None and operation not in self.known:
-            why = _reason(operation, operands, _is_bend(func, operation, args))
-            if why:
-                self._note(operation, why, "")
+        if meant is gated and meant in self.known:
+            # bends inside an activation that is written out, which has a rule as a whole
+            variable = operands[1 if second else 0]
+            self.noted = [
+                (f, bent)
+                for f, bent in self.noted
+                if bent is None or not self.written.of(bent, variable)
+            ]
+        elif operation is not None and meant not in self.known:
+            self._judge(operation, operands, _is_bend(func, operation, args))
+        self.written.note(func, args, kwargs, result)
         return result
+
+    def _judge(self, operation: Callable, operands: list[Tensor], bends: bool) -> None:
+        if operation is torch.mul and self._gates(operands):
+            hint = "write it as F.silu(x), which tables know"
+            self._note(name_of(operation), "gate product that looks like SiLU", hint)
+            return
+        why = _reason(operation, operands, bends)
+        if why:
+            self._note(name_of(operation), why, "", operands[0] if why == "nonlinear" else None)
 
     def _gates(self, operands: list[Tensor]) -> bool:
         """Whether one operand is the sigmoid of the other: x * sigmoid(x)."""
         pairs = [(operands[0], operands[-1]), (operands[-1], operands[0])]
         return any(a is gate and b is source for a, b in pairs for gate, source in self.gates)
 
-    def _note(self, operation: Callable, why: str, hint: str) -> None:
+    def _note(self, operation: str, why: str, hint: str, bent: Tensor | None = None) -> None:
         path, module = self.place[-1]
-        self.found.append(Finding(name_of(operation), why, path, type(module).__name__, hint))
+        self.noted.append((Finding(operation, why, path, type(module).__name__, hint), bent))
+
+    def _leave(self, output: Any) -> None:
+        """Derivatives that a model brings along, as torch.autograd.Function: no table sees them."""
+        values = output.values() if isinstance(output, Mapping) else (output,)
+        nodes = [x.grad_fn for x in tensors_in(tuple(values), {})]
+        while nodes:
+            node = nodes.pop()
+            if node is None or node in self.nodes:
+                continue
+            self.nodes.add(node)
+            nodes += [before for before, _ in node.next_functions]
+            if isinstance(node, BackwardCFunction):
+                name = node.name().removesuffix("Backward")
+                hint = "write its forward in torch functions, which tables know"
+                self._note(name, "derivative of its own", hint)
 
 
 def _carried_out(func: Callable, args: tuple, kwargs: dict) -> Any:
@@ -158,30 +202,32 @@ def _is_bend(func: Callable, operation: Callable, args: tuple) -> bool:
 
 
 @contextmanager
-def _as_variables(model: nn.Module) -> Iterator[list[tuple[str, nn.Module]]]:
+def _as_variables(model: nn.Module) -> Iterator[_Inside]:
     """Parameters are constants, embeddings are variables, and a list says which module is
     running.
     """
     switched = [p for p in model.parameters() if p.requires_grad]
-    place: list[tuple[str, nn.Module]] = [("", model)]
+    inside = _Inside([("", model)])
     handles = []
 
     def leave(module: nn.Module, args: Any, output: Any) -> Any:
-        place.pop()
+        for told in inside.leaves:
+            told(output)
+        inside.place.pop()
         if isinstance(module, nn.Embedding) and not output.requires_grad:
             return _variable(output)
         return None
 
     for path, module in model.named_modules():
         handles.append(
-            module.register_forward_pre_hook(lambda m, _, path=path: place.append((path, m)))
+            module.register_forward_pre_hook(lambda m, _, path=path: inside.place.append((path, m)))
         )
         handles.append(module.register_forward_hook(leave))
     try:
         for p in switched:
             p.requires_grad_(False)
         with torch.enable_grad():
-            yield place
+            yield inside
     finally:
         for p in switched:
             p.requires_grad_(True)

@@ -71,6 +71,16 @@ def group_norm(
     return bent(_affine(centred, *shaped), value)
 
 
+def normalize(
+    operation: Callable, x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, **rest: Any
+) -> Tensor:
+    """A vector divided by its length, which is frozen."""
+    with torch.no_grad():
+        value = operation(x, p, dim, eps, **rest)
+        length = x.norm(p, dim, keepdim=True).clamp_min(eps)
+    return bent(x / length, value)
+
+
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias

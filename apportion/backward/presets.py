@@ -8,14 +8,15 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from . import signed, tempered
-from .activation import deconvolved, guided, secant
+from .activation import deconvolved, first_only, guided, secant
 from .aliases import ACTIVATIONS
 from .attention import halve, halve_factors, multi_head, quarters, values_only
 from .base import Replacement, Rules
 from .class_maps import GRAD_CAM, GRAD_CAM_PLUS_PLUS, LAYER_CAM
 from .linear import epsilon as epsilon_rule
 from .linear import plain
-from .normalise import freeze, group_norm, layer_norm, rms_norm
+from .normalise import freeze, group_norm, layer_norm, normalize, rms_norm
+from .written import gated, power, quotient
 
 Table = dict[Callable, Replacement]
 
@@ -27,9 +28,11 @@ _NORMS: Table = {
     F.layer_norm: layer_norm,
     F.rms_norm: rms_norm,
     F.group_norm: group_norm,
+    F.normalize: normalize,
     torch.rsqrt: freeze,
+    quotient: first_only,
 }
-_PASS: Table = dict.fromkeys(ACTIVATIONS, secant)
+_PASS: Table = {**dict.fromkeys((*ACTIVATIONS, power, torch.sqrt), secant), gated: first_only}
 _LINEAR: Table = dict.fromkeys((F.embedding, F.batch_norm), plain)
 _PRODUCTS: Table = {
     **dict.fromkeys((torch.mul, torch.matmul, torch.einsum, torch.tensordot), halve),
@@ -88,7 +91,7 @@ def gim(temperature: float = 2.0) -> Rules:
     name = "GIM" if temperature == 2 else f"gim({temperature:g})"
     attend = tempered.attention(temperature)
     table: Table = {
-        **_LINEAR, **_NORMS, **_PRODUCTS, **dict.fromkeys(ACTIVATIONS, plain),
+        **_LINEAR, **_NORMS, **_PRODUCTS, **dict.fromkeys((*ACTIVATIONS, gated), plain),
         F.softmax: tempered.softmax(temperature),
         F.scaled_dot_product_attention: attend,
         F.multi_head_attention_forward: multi_head(attend),

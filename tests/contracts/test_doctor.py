@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -98,33 +99,73 @@ def test_recurrent_cells_arrive_whole(build) -> None:
     assert found(model, ROW, CP_LRP)[0] == expected
 
 
-def test_a_gate_product_that_looks_like_silu() -> None:
-    """To any table it is a product of two variables; listed also where the table knows products."""
-    for rules in (CP_LRP, GUIDED, None):
-        for body in (
-            lambda h: h * torch.sigmoid(h), lambda h: h.sigmoid() * h,
-            lambda h: torch.mul(torch.special.expit(h), h),
-        ):  # fmt: skip
-            gates = [f for f in unruled(function(body), ROW, rules) if "SiLU" in f.why]
-            assert [(f.operation, f.path, f.hint) for f in gates] == [
-                ("mul", "", "write it as F.silu(x), which tables know")
-            ]
-    assert not any("SiLU" in why for _, why in reasons(lambda h: h * torch.sigmoid(2 * h)))
-    assert not any("SiLU" in why for _, why in reasons(lambda h: h.sigmoid() * h.flip(1)))
-    assert reasons(lambda h: torch.sigmoid_(h + 0) ** 2) == [("sigmoid", BEND)]
-    assert reasons(F.silu) == []
+SILU: list[Callable[[Tensor], Tensor]] = [
+    lambda h: h * torch.sigmoid(h), lambda h: h.sigmoid() * h,
+    lambda h: torch.mul(torch.special.expit(h), h),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", SILU)
+def test_a_gate_product_that_looks_like_silu(body) -> None:
+    """To a table without a rule for activations that are written out it is a product."""
+    for rules in (GUIDED, None):
+        gates = [f for f in unruled(function(body), ROW, rules) if "SiLU" in f.why]
+        assert [(f.operation, f.path, f.hint) for f in gates] == [
+            ("mul", "", "write it as F.silu(x), which tables know")
+        ]
+    assert reasons(body) == reasons(F.silu) == []
+
+
+def test_a_bend_inside_an_activation_is_no_finding_and_outside_it_is() -> None:
+    quick = lambda h: h * torch.sigmoid(1.702 * h)
+    assert reasons(quick) == reasons(lambda h: 0.5 * h * (1 + torch.erf(h))) == []
+    assert ("mul", PRODUCT) in reasons(quick, GUIDED)
+    assert not any("SiLU" in why for _, why in reasons(quick, GUIDED))
+    for body in (
+        lambda h: h.sigmoid() * h.flip(1), lambda h: torch.sigmoid_(h + 0) ** 2,
+        lambda h: quick(h) + torch.sigmoid(h.flip(1)),
+    ):  # fmt: skip
+        assert reasons(body) == [("sigmoid", BEND)]
+
+
+class Clamped(torch.autograd.Function):
+    """A derivative of its own, as Bloom's GELU brings along."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+@pytest.mark.parametrize("rules", [CP_LRP, GUIDED, NOTHING, None])
+def test_derivatives_that_a_model_brings_along(rules) -> None:
+    """No table sees inside them, at the end of a module or in the middle of it."""
+    hint = "write its forward in torch functions, which tables know"
+    for body in (Clamped.apply, lambda h: Clamped.apply(h + 1) + 1):
+        listed = [f for f in unruled(function(body), ROW, rules) if "its own" in f.why]
+        assert listed == [Finding("Clamped", "derivative of its own", "last", "Linear", hint)] or (
+            listed == [Finding("Clamped", "derivative of its own", "", "Function", hint)]
+        )
 
 
 HIDDEN_PRODUCTS: dict[str, Callable[[Tensor], Tensor]] = {
     "glu": lambda h: F.glu(torch.cat([h, h.flip(1)], 1)),
-    "normalize": lambda h: F.normalize(h, dim=1),
     "prod": lambda h: h * 0 + h.prod(1, keepdim=True),
-    "div": lambda h: h / (h.flip(1).tanh() + 3),
     "cosine_similarity": lambda h: h + F.cosine_similarity(h, h.flip(1))[:, None],
     "cdist": lambda h: h + torch.cdist(h[:, :, None], h[:, :, None])[:, 0],
     "pow": lambda h: (h.tanh() + 2) ** h.tanh(),
     "bilinear": lambda h: F.bilinear(h, h.flip(1), torch.ones(6, 6, 6).to(h)),
 }
+
+
+@pytest.mark.parametrize("body", [lambda h: F.normalize(h, dim=1), lambda h: h / (h.flip(1) + 9)])
+def test_scales_have_a_rule_where_norms_have(body) -> None:
+    """What a variable is divided by is frozen, as the scale of a norm is."""
+    assert reasons(body) == []
+    assert [why for _, why in reasons(body, epsilon())] == [PRODUCT]
 
 
 @pytest.mark.parametrize("name", HIDDEN_PRODUCTS)
@@ -134,8 +175,8 @@ def test_products_hidden_in_one_function(name) -> None:
 
 BENDS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid, "erf": torch.erf, "softplus": F.softplus, "exp": torch.exp,
-    "log_softmax": lambda h: F.log_softmax(h, -1), "sqrt": lambda h: torch.sqrt(h.tanh() + 2),
-    "pow": lambda h: h**3, "reciprocal": lambda h: (h.tanh() + 2).reciprocal(),
+    "log_softmax": lambda h: F.log_softmax(h, -1), "pow": lambda h: (h.tanh() + 2) ** -3,
+    "reciprocal": lambda h: (h.tanh() + 2).reciprocal(),
     "div": lambda h: 1 / (h.tanh() + 2), "instance_norm": lambda h: F.instance_norm(h[None])[0],
 }  # fmt: skip
 
