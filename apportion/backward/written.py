@@ -1,4 +1,4 @@
-"""Functions that a model writes out: x * sigmoid(1.702 x), 0.5 * x * (1 + tanh(...)), x / sqrt(var).
+"""Functions that a model writes out: x * sigmoid(1.702 x), 0.5 x (1 + tanh(...)), x / sqrt(var).
 
 Taken operation by operation these are products of two variables, and the constants inside absorb
 relevance. To a rule table they are one thing: an activation is a function of one variable, and what
@@ -37,18 +37,17 @@ def quotient(x: Tensor, scale: Tensor) -> Tensor:
 # the key of a special case -> the operation whose rule it follows where a table does not list it
 SPECIAL: dict[Callable, Callable] = {gated: torch.mul, power: torch.pow, quotient: torch.div}
 
-# by name, as in `x.add(1)`, `1 + x`, `x.__radd__(1)`; those of the second line keep x a multiple
-_ELEMENTWISE = frozenset(
-    "add radd sub subtract rsub rdiv rtruediv reciprocal pow rpow square sqrt abs absolute exp exp2 "
-    "expm1 log log1p tanh sigmoid special_expit hardsigmoid erf softplus relu relu6 hardtanh clamp "
-    "clamp_min clamp_max clip sin cos atan".split()
-)
-_MULTIPLES = frozenset(
-    "mul rmul multiply div truediv divide true_divide neg negative to type type_as float double half "
-    "bfloat16 clone contiguous".split()
-)
-
-
+# by name, as in `x.add(1)`, `1 + x`, `x.__radd__(1)`; those of the second set keep x a multiple
+_ELEMENTWISE = {
+    "add", "radd", "sub", "subtract", "rsub", "rdiv", "rtruediv", "reciprocal", "pow", "rpow",
+    "square", "sqrt", "abs", "absolute", "exp", "exp2", "expm1", "log", "log1p", "tanh", "sigmoid",
+    "special_expit", "hardsigmoid", "erf", "softplus", "relu", "relu6", "hardtanh", "clamp",
+    "clamp_min", "clamp_max", "clip", "sin", "cos", "atan",
+}  # fmt: skip
+_MULTIPLES = {
+    "mul", "rmul", "multiply", "div", "truediv", "divide", "true_divide", "neg", "negative", "to",
+    "type", "type_as", "float", "double", "half", "bfloat16", "clone", "contiguous",
+}  # fmt: skip
 _FAR = 24  # operations that are looked back; a written-out GELU has nine
 
 
