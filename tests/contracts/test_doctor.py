@@ -244,6 +244,8 @@ def test_model_is_untouched(rules) -> None:
     next(model.parameters()).requires_grad_(False)
     with untouched(model):
         unruled(model, Call((IDS,)), rules)
+    if rules is not None and not rules.functions:
+        return  # nothing to look for, so the model is not run
     with untouched(model), pytest.raises(IndexError):
         unruled(model, Call((IDS + 100,)), rules)
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from apportion.backward import CP_LRP, Rules
+from apportion.backward import CP_LRP, GIM, Rules
+from apportion.backward.activation import first_only
 from apportion.backward.linear import plain
 from apportion.backward.written import SPECIAL, gated
 from tests.contracts.ruled import TABLES, columns_game, function, slopes
@@ -42,7 +43,9 @@ WRITTEN: dict[str, list[Callable[[Tensor], Tensor]]] = {
     "cube": [lambda h: h**3, lambda h: h * h * h, lambda h: h.square() * h],
 }  # fmt: skip
 SECANT = [
-    pytest.param(TABLES[n], id=n) for n in TABLES if gated in TABLES[n].functions and n != "guided"
+    pytest.param(rules, id=name)
+    for name, rules in TABLES.items()
+    if rules.functions.get(gated) is first_only
 ]
 
 
@@ -57,6 +60,13 @@ def test_activations_written_out(rules, name) -> None:
     assert float((expected - slopes(columns_game(function(written(first))))).abs().max()) > 1e-3
     for other in others:
         close(slopes(columns_game(function(written(other))), rules), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_they_keep_their_own_derivative_where_activations_do(name) -> None:
+    for body in WRITTEN[name]:
+        game = columns_game(function(written(body)))
+        close(slopes(game, GIM), slopes(game), atol=1e-12)
 
 
 @pytest.mark.parametrize("rules", TRANSFORMERS)
