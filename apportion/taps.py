@@ -226,7 +226,8 @@ class _Tap:
         if asked is None and ran > 1:
             calls = ", ".join(f"call={i} has shape {s}" for i, s in enumerate(self.shapes))
             raise BadRequest(
-                f"{self.site} ran {ran} times in one forward pass ({calls}); say which with call=."
+                f"{self.site} ran {ran} times in one forward pass ({calls}); say which with call= "
+                "(heads and mlps of layers that share weights: how many with calls=)."
             )
         if asked is not None and asked >= ran:
             raise BadRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -50,17 +51,19 @@ class Editor:
             recorded = self.recorder.absent(site, clean[None], draw)
 
         def edit(x: Tensor) -> Tensor:
-            if len(x) != count * n:
+            # windows or positions of one instance that the model has folded into the batch
+            windows = (clean.shape[1],) if clean.ndim > x.ndim else ()
+            if len(x) != count * n * math.prod(windows):
                 raise BadRequest(
                     f"the {site} has first axis {len(x)} for {count} coalitions of {n} "
                     "instance(s); rows cannot be told apart there"
                 )
             keep = spread(_wide(gates.to(x.device), x.dtype), owner)
             padded = keep.reshape(count, -1, *(1,) * (axes - owner.ndim), *owner.shape)
-            rows = x.unflatten(0, (count, n))
+            rows = x.unflatten(0, (count, n, *windows))
             held = rows.detach()
             absent = self.recorder.absent(site, held, draw) if recorded is None else recorded
-            out = removal(rows, padded, absent.to(x.device), seeds).flatten(0, 1)
+            out = removal(rows, padded, absent.to(x.device), seeds).flatten(0, 1 + len(windows))
             return convention.lay(out) if at_input else out
 
         return edit

@@ -134,7 +134,7 @@ class ModelGame:
     @property
     def setup(self) -> Work:
         """Forward passes already spent: the clean run, and references recorded so far."""
-        return Work(forwards=1 + self.recorder.runs)
+        return Work(forwards=self.clean.runs + self.recorder.runs)
 
     def describe(self) -> Description:
         q = self.question

@@ -87,7 +87,8 @@ class Recorder:
         inside = [s for s in sites if s not in given]
         if inside:
             laid = replace(self.convention, call=other).rows(1)
-            given |= read(self.model, laid, inside, weights=self.weights)
+            looked = read(self.model, laid, inside, weights=self.weights)
+            given |= {site: _unfolded(x, self.shapes[site]) for site, x in looked.items()}
             self.runs += 1
         for site, x in given.items():
             _check(x, site, self.shapes[site], reference)
@@ -104,6 +105,13 @@ class Recorder:
 
 def _argument(call: Call, site: Site) -> Tensor:
     return call.tensors()[call.first() if site.part is None else site.part]
+
+
+def _unfolded(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """With the axis of windows that the clean run has there, if it has one."""
+    if x.ndim + 1 != len(shape) or len(x) % shape[0]:
+        return x
+    return x.unflatten(0, (shape[0], -1))
 
 
 def _check(x: Tensor, site: Site, shape: tuple[int, ...], reference: Reference) -> None:

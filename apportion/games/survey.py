@@ -20,6 +20,7 @@ from ..types import BadRequest
 from ..values import Probability, Value
 from .base import checked
 from .calls import IMAGE_AXES, Convention
+from .folded import apart
 from .wrap import out_of_memory
 
 SATURATED = 0.99
@@ -32,10 +33,13 @@ class Clean:
     """What the explained input looks like inside the model."""
 
     convention: Convention
-    activations: Mapping[Site, Tensor]  # (instance, *support) at every site of the players
+    # (instance, *support) at every site of the players; windows that are folded into the batch are
+    # the first axis of the support
+    activations: Mapping[Site, Tensor]
     values: Tensor  # (instance, *out)
     notes: tuple[str, ...]
     supports: Mapping[Site, tuple[int, ...]]  # what is gated there: the activation or a view of it
+    runs: int  # forward passes that this look has cost
 
 
 def survey(
@@ -65,10 +69,12 @@ def survey(
     everyone = torch.ones(len(values), players.n, dtype=torch.bool)
     values = checked(values, everyone, f"{value} of {type(model).__name__} on the input as it is")
     supports = {}
+    looked = len(seen) > 0 and any(len(x) != convention.instances for x in seen.values())
+    seen = apart(model, convention, seen, weights) if looked else seen
     for site in players.owner:
         _check_site(model, convention, site, seen[site])
         supports[site] = _check_owners(players, site, seen[site])
-    return Clean(convention, seen, values, _notes(value, values), supports)
+    return Clean(convention, seen, values, _notes(value, values), supports, 1 + looked)
 
 
 def _unrunnable(model: nn.Module, convention: Convention, failure: Exception) -> BadRequest:

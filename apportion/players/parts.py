@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +15,11 @@ from ..taps import Call, Site, module_at, read
 from ..types import BadRequest
 from ..views import Basis
 from .base import PRESENT, Geometry, Players
+from .blocks import Attention, attentions, calls_of, mlp_outputs
 from .image import seen_by_people
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-OUTPUT_NAMES = ("o_proj", "out_proj", "c_proj", "dense", "proj", "wo", "o", "out_lin", "to_out")
-MLP_NAMES = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "DenseReluDense")
-
-
-@runtime_checkable
-class Configured(Protocol):
-    """A model that carries a configuration, as Hugging Face's do."""
-
-    config: Any
 
 
 def neurons(model: nn.Module, layer: str, *, input: Any = None, call: int | None = None) -> Players:
@@ -145,72 +137,64 @@ def heads(
     count: int | None = None,
     positions: Sequence[int] | None = None,
     length: int | None = None,
+    calls: int | None = None,
 ) -> Players:
     """One player per attention head, gated where the heads enter their output projection.
 
     The projections are found by structure: a linear layer inside an attention block under one of
-    the usual names. `count` is the number of heads per layer where the model's configuration does
-    not say. With `positions` there is one player per head and position, of a sequence of `length`
-    tokens (default: as many as `positions`).
+    the usual names; in an encoder-decoder also those of cross-attention. `count` is the number of
+    heads per layer where neither the block nor the configuration says. With `positions` there is
+    one player per head and position, of a sequence of `length` tokens (default: as many as
+    `positions`). `calls` is how often each block runs in one forward pass, where layers share their
+    weights (default: what the configuration says): each call has heads of its own.
     """
-    found = _outputs(model)
-    each = (
-        count
-        if count is not None
-        else _configured(model, ("num_attention_heads", "n_head", "n_heads", "num_heads"))
-    )
+    found = attentions(model)
+    names: list[str] = []
+    owner: dict[Site, Tensor] = {}
+    places = None if positions is None else [int(p) for p in positions]
+    rows = _rows(places, length)
+    runs = _runs(model, [block.path for block in found], calls)
+    blocks = [block for block in found for _ in range(len(runs) // len(found))]
+    for block, (layer, call) in zip(blocks, runs, strict=True):
+        each = _heads_in(model, block, count)
+        head = torch.arange(block.width) // (block.width // each)
+        site = Site(block.path, "in", None, call)
+        if places is None:
+            owner[site] = (head + len(names))[None]
+            names += [f"{layer}, head {h}" for h in range(each)]
+        else:
+            own = torch.full((rows, block.width), PRESENT)
+            for k, place in enumerate(places):
+                own[place] = head + len(names) + k * each
+            owner[site] = own
+            names += [f"{layer}, head {h}, position {p}" for p in places for h in range(each)]
+    return _parts("head", tuple(names), owner)
+
+
+def _heads_in(model: nn.Module, block: Attention, count: int | None) -> int:
+    each = block.heads if count is None else count
     if each is None:
         raise BadRequest(
             f"{type(model).__name__} does not say how many heads a layer has; give heads(model, "
             "count=...)"
         )
-    if any(width % each for _, width in found):
+    if block.width % each:
         raise BadRequest(
-            f"{found[0][0]!r} reads {found[0][1]} features, which {each} heads do not divide; give "
+            f"{block.path!r} reads {block.width} features, which {each} heads do not divide; give "
             "count="
         )
-    names: list[str] = []
-    owner: dict[Site, Tensor] = {}
-    places = None if positions is None else [int(p) for p in positions]
-    rows = _rows(places, length)
-    for (path, width), layer in zip(found, _layers([path for path, _ in found]), strict=True):
-        head = torch.arange(width) // (width // each)
-        if places is None:
-            owner[Site(path, "in")] = (head + len(names))[None]
-            names += [f"{layer}, head {h}" for h in range(each)]
-        else:
-            own = torch.full((rows, width), PRESENT)
-            for k, place in enumerate(places):
-                own[place] = head + len(names) + k * each
-            owner[Site(path, "in")] = own
-            names += [f"{layer}, head {h}, position {p}" for p in places for h in range(each)]
-    return _parts("head", tuple(names), owner)
+    return each
 
 
-def _outputs(model: nn.Module) -> list[tuple[str, int]]:
-    """Output projections that run, with their widths: nn.MultiheadAttention reads the weights of
-    its own directly.
-    """
-    fused = [path for path, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
-    found = [
-        (path, _width(module))
-        for path, module in model.named_modules()
-        if _is_head_output(path, module) and path.rpartition(".")[0] not in fused
-    ]
-    if not found and fused:
-        raise BadRequest(
-            f"{type(model).__name__}: the attention of {fused[0]!r} is an nn.MultiheadAttention, "
-            "which reads the weights of its out_proj without running it, so its heads cannot be "
-            "gated one by one. Gate the block's output: "
-            f"Players(names, kinds, {{Site({fused[0]!r}, 'out', 0): owner}})."
-        )
-    if not found:
-        raise BadRequest(
-            f"{type(model).__name__}: no attention output projection found (looked for a linear "
-            f"layer called {', '.join(OUTPUT_NAMES)} inside an attention block). Gate the block "
-            "itself, or its input with Players directly."
-        )
-    return found
+def _runs(model: nn.Module, paths: list[str], calls: int | None) -> list[tuple[str, int | None]]:
+    """A name for every run of every block, and which call of its module that is."""
+    each = calls_of(model) if calls is None else calls
+    if each < 1:
+        raise BadRequest(f"calls={each}: a block that runs has at least one call")
+    called_ = _layers(paths)
+    if each == 1:
+        return [(layer, None) for layer in called_]
+    return [(f"{layer}, call {k}", k) for layer in called_ for k in range(each)]
 
 
 def _rows(places: list[int] | None, length: int | None) -> int:
@@ -231,29 +215,22 @@ def _layers(paths: list[str]) -> list[str]:
     return [f"layer {n}" for n in (numbers if len(set(numbers)) == len(paths) else paths)]
 
 
-def mlps(model: nn.Module) -> Players:
+def mlps(model: nn.Module, *, calls: int | None = None) -> Players:
     """One player per MLP block, gated at its output, all positions together.
 
-    Blocks are found by structure: modules called mlp, ffn, feed_forward ..., or an `output.dense`
-    that follows an `intermediate` layer, as in BERT.
+    Blocks are found by structure: modules called mlp, ffn, feed_forward ..., an `output.dense` that
+    follows an `intermediate` layer, as in BERT, or an `fc2` beside an `fc1`, as in BART. `calls` is
+    how often each runs in one forward pass, where layers share their weights (default: what the
+    configuration says).
     """
-    paths = [path for path, _ in model.named_modules()]
-    found = [p for p in paths if p.rpartition(".")[2] in MLP_NAMES]
-    found = [p for p in found if not any(p.startswith(f"{q}.") for q in found)]
-    if not found:
-        outer = {p.rpartition(".")[0] for p in paths if p.endswith(".intermediate")}
-        found = [
-            p
-            for p in paths
-            if p.endswith(".output.dense") and p.removesuffix(".output.dense") in outer
-        ]
-    if not found:
-        raise BadRequest(
-            f"{type(model).__name__}: no MLP blocks found (looked for modules called "
-            f"{', '.join(MLP_NAMES)})"
-        )
-    owner = {Site(path, "out"): torch.full((1, 1), i) for i, path in enumerate(found)}
-    return _parts("mlp", tuple(f"{layer}, MLP" for layer in _layers(found)), owner)
+    found = mlp_outputs(model)
+    runs = _runs(model, found, calls)
+    sites = [path for path in found for _ in range(len(runs) // len(found))]
+    owner = {
+        Site(path, "out", None, call): torch.full((1, 1), i)
+        for i, (path, (_, call)) in enumerate(zip(sites, runs, strict=True))
+    }
+    return _parts("mlp", tuple(f"{layer}, MLP" for layer, _ in runs), owner)
 
 
 def layers(model: nn.Module) -> Players:
@@ -302,27 +279,3 @@ def _shape(model: nn.Module, layer: str, given: Any, call: int | None) -> tuple[
         )
     site = Site(layer, "out", None, call)
     return tuple(read(model, Call.of(given), [site], whole=True)[site].shape[1:])
-
-
-def _is_head_output(path: str, module: nn.Module) -> bool:
-    *above, last = path.split(".")
-    inside = any("attn" in part.lower() or "attention" in part.lower() for part in above)
-    return inside and last in OUTPUT_NAMES and _is_linear(module)
-
-
-def _is_linear(module: nn.Module) -> bool:
-    # GPT-2 spells its linear layers Conv1D: a module of transformers with a transposed weight
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
-
-
-def _width(module: nn.Module) -> int:
-    """How many features a linear layer reads."""
-    weight = module.get_parameter("weight")
-    return int(weight.shape[1] if isinstance(module, nn.Linear) else weight.shape[0])
-
-
-def _configured(model: nn.Module, names: Sequence[str]) -> int | None:
-    if not isinstance(model, Configured):
-        return None
-    settings = vars(model.config)
-    return next((int(settings[name]) for name in names if name in settings), None)

@@ -154,15 +154,16 @@ def test_models_whose_rows_see_each_other_are_refused(name) -> None:
         game.value(hard("111111", "010110", "000000"))
 
 
-def test_layers_that_fold_windows_into_the_batch_are_refused_with_one_that_works() -> None:
+def test_layers_that_fold_windows_before_the_batch_are_refused_with_one_that_works() -> None:
     class Windows(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.stem, self.inside, self.head = nn.Linear(6, 8), nn.Linear(2, 2), nn.Linear(8, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            h = self.inside(self.stem(x).reshape(-1, 2))
-            return self.head(h.reshape(len(x), 8))
+            windows = self.stem(x).unflatten(1, (4, 2)).transpose(0, 1)  # position first
+            h = self.inside(windows.flatten(0, 1)).unflatten(0, (4, len(x)))
+            return self.head(h.transpose(0, 1).flatten(1))
 
     model = tiny(Windows)
     with pytest.raises(ap.BadRequest, match=r"first axis 4 for 1 instance.*'(stem|head)'"):
