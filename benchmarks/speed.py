@@ -1,45 +1,54 @@
-"""What does the library add to the bare passes of the model, and what does captum?
+"""What does the library add to the bare passes of the model, and how long does captum take?
 
-    OMP_NUM_THREADS=2 python benchmarks/speed.py        (about a minute; needs captum and the zoo)
+    OMP_NUM_THREADS=2 python -m benchmarks.speed        (five minutes; needs captum and the zoo)
 
-Everything is measured in one process, in turns, and shown as a ratio to the bare passes: as many
-forward and backward passes as our answer counts, on the same input, parameters without gradient, at
-the batch size that is fastest for them. `first` is our first answer, which also looks for the
-batch size; `again` is every later one. Captum is shown as called by default, and at the fastest of
-its batch sizes and memory layouts. `differs` is the largest difference between captum's answer and
-ours, relative to our largest score: both answered the same question. Building a game costs one
-more pass, which `set-up` shows as a share of the bare passes.
+Everything is measured in one process, in turns, and told as ratios within a round; the middle one
+of the rounds counts, low and high are the extreme ones.
+
+overhead/TASK        our time over that of as many bare forward (and backward) passes as our answer
+                     counts, both ends included, on the same input, parameters without gradient, at
+                     the batch size that is fastest for them. The game stands and its batch size is
+                     known. overhead/digits: milliseconds beyond the bare passes instead.
+vs_captum/METHOD     captum's time at its defaults over ours, for the same number of evaluations of
+                     EfficientNet-Lite0. Ours includes building the game.
+vs_captum_best/METHOD  the same with captum's batch size and memory layout searched by hand.
+setup/TASK           building the game, over the bare passes of the task.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 
-import captum.attr as peer
 import torch
-from torch import Tensor, nn
 
-import apportion as ap
+from .measuring import Entry, spread
+from .speed_tasks import Case, Task, cases
 
-ROUNDS, SHORTLIST, SIZES = 4, 2, (1, 2, 4, 8, 16)
-STEPS, PATCH, CAT = 24, 32, 285
-
-Task = Callable[[], object]
+ROUNDS, SHORTLIST = 7, 2
+HEAD = ("", "bare passes (batch)", "overhead", "set-up", "v captum", "v captum at its best")
 
 
 @dataclass(frozen=True)
-class Case:
-    """One question, asked in several ways that are to be timed."""
+class Times:
+    """Seconds of each setting, one entry per round."""
 
-    name: str
-    bare: dict[str, Task]  # by batch size
-    build: Callable[[], ap.ModelGame]
-    estimator: object
-    default: Callable[[], Tensor]  # captum, as (player,)
-    tuned: dict[str, Task]  # captum, by setting
+    rounds: dict[str, list[float]]
+
+    def best(self, kind: str) -> str:
+        """The setting of a kind that was fastest in most rounds."""
+        own = [name for name in self.rounds if name.split(":")[0] == kind]
+        return min(own, key=lambda name: median(self.rounds[name]))
+
+    def ratios(self, above: str, below: str) -> list[float]:
+        pairs = zip(self.rounds[above], self.rounds[below], strict=True)
+        return [a / b for a, b in pairs]
 
 
 def clock(task: Task) -> float:
@@ -48,170 +57,128 @@ def clock(task: Task) -> float:
     return time.perf_counter() - start
 
 
-def quickest(times: dict[str, float], keep: int = 1) -> list[str]:
-    return sorted(times, key=lambda name: times[name])[:keep]
+def shortlist(kind: str, tasks: dict[str, Task]) -> dict[str, Task]:
+    """The most promising settings, so that luck in a single run does not choose."""
+    if not tasks:
+        return {}
+    for task in tasks.values():
+        task()  # warm up
+    tried = {name: min(clock(task), clock(task)) for name, task in tasks.items()}
+    best = sorted(tried, key=lambda name: tried[name])[:SHORTLIST]
+    return {f"{kind}:{name}": tasks[name] for name in best}
 
 
-def measure(case: Case) -> list[str]:
+def measure(case: Case, rounds: int, settling: int) -> Times:
+    """All settings of one case, in turns."""
     game = case.build()
-    own: dict[object, Task] = {
-        "first": lambda: ap.attribute(game, case.estimator),
-        "again": lambda: ap.attribute(game, case.estimator),
-        "set-up": case.build,
-        "default": case.default,
+    tasks: dict[str, Task] = {
+        "ours": lambda: case.ask(game),
+        "whole": lambda: case.ask(case.build()),
+        "build": case.build,
     }
-    next(iter(case.bare.values()))()  # warm up
-    times: dict[object, float] = {"first": clock(own.pop("first"))}
-    # the most promising settings take part in the rounds, so that luck does not choose
-    race: dict[object, Task] = {}
-    for kind, settings in (("bare", case.bare), ("tuned", case.tuned)):
-        tried = {name: clock(task) for name, task in settings.items()}
-        race |= {(kind, name): settings[name] for name in quickest(tried, SHORTLIST)}
-    tasks = {**own, **race}
-    times |= dict.fromkeys(tasks, float("inf"))
-    for _ in range(ROUNDS):
+    for _ in range(settling):  # until the fastest batch size is known
+        case.ask(game)
+    tasks |= shortlist("bare", case.bare)
+    if case.captum is not None:
+        tasks["captum"] = case.captum
+    tasks |= shortlist("tuned", case.tuned)
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds):
         for name, task in tasks.items():
-            times[name] = min(times[name], clock(task))
-    bare, tuned = (
-        quickest({key: times[key] for key in race if key[0] == kind})[0]
-        for kind in ("bare", "tuned")
-    )
-    ours = ap.attribute(game, case.estimator).scores
-    off = float((ours - case.default()).abs().max() / ours.abs().max())
-    shown = ("first", "again", "set-up", "default", tuned)
-    row = [case.name, f"{times[bare]:.2f} s ({bare[1]})"]
-    row += [f"{times[name] / times[bare]:.2f}" for name in shown]
-    row[-1] += f" ({tuned[1]})"
-    return [*row, f"{times['again'] / times[tuned]:.2f}", f"{off:.0e}"]
+            times[name].append(clock(task))
+    return Times(times)
 
 
-def laid(x: Tensor, rows: int) -> Tensor:
-    return x.repeat(rows, 1, 1, 1).contiguous(memory_format=torch.channels_last)
+def entries(case: Case, times: Times) -> dict[str, Entry]:
+    """What is told of a case."""
+    told: dict[str, Entry] = {}
+    if case.task is not None:
+        bare = times.best("bare")
+        ratios = times.ratios("ours", bare)
+        told[f"overhead/{case.task}"] = spread(ratios, "x bare passes")
+        told[f"setup/{case.task}"] = spread(times.ratios("build", bare), "x bare passes")
+        if case.milliseconds:
+            beyond = zip(times.rounds["ours"], times.rounds[bare], strict=True)
+            told[f"overhead/{case.task}"] = spread([1e3 * (a - b) for a, b in beyond], "ms")
+    if case.captum is not None:
+        ratios = times.ratios("captum", "whole")
+        told[f"vs_captum/{case.name}"] = spread(ratios, "x as fast")
+    if case.tuned:
+        ratios = times.ratios(times.best("tuned"), "whole")
+        told[f"vs_captum_best/{case.name}"] = spread(ratios, "x as fast")
+    return told
 
 
-def batches(count: int, size: int) -> list[int]:
-    return [min(size, count - done) for done in range(0, count, size)]
+def line(case: Case, times: Times, told: dict[str, Entry]) -> list[str]:
+    """One row of the table."""
+
+    def shown(kind: str) -> str:
+        entry = told.get(f"{kind}/{case.name}") or told.get(f"{kind}/{case.task}")
+        if entry is None:
+            return ""
+        digits = 0 if entry["unit"] == "ms" else 2
+        unit = " ms" if entry["unit"] == "ms" else ""
+        value, low, high = (f"{entry[k]:.{digits}f}" for k in ("value", "low", "high"))
+        return f"{value}{unit} [{low}, {high}]"
+
+    bare = ""
+    if case.bare:
+        name = times.best("bare")
+        bare = f"{median(times.rounds[name]):.3f} s ({name.split(':')[1]})"
+    best = shown("vs_captum_best")
+    if case.tuned:
+        best += f" ({times.best('tuned').split(':')[1]})"
+    return [case.name, bare, shown("overhead"), shown("setup"), shown("vs_captum"), best]
 
 
-def pictures() -> tuple[nn.Module, Tensor, ap.Blend]:
-    subject = ap.zoo.load("efficientnet-lite0")
-    x = subject.prepare(ap.zoo.samples.sample("cat")).x
-    return subject.model.requires_grad_(False), x, ap.Blend(ap.removals.zeros())
+def medians(told: dict[str, Entry]) -> dict[str, Entry]:
+    """The middle method; its low and high are the slowest and fastest one against captum."""
+    found = {}
+    for kind in ("vs_captum", "vs_captum_best"):
+        values = [float(e["value"]) for name, e in told.items() if name.startswith(f"{kind}/")]
+        if values:
+            middle = {"value": median(values), "low": min(values), "high": max(values)}
+            found[f"{kind}/median"] = {**middle, "unit": "x as fast"}
+    return found
 
 
-def path_integral() -> Case:
-    model, x, removal = pictures()
-
-    def bare(size: int) -> None:
-        for rows in batches(STEPS, size):
-            leaf = laid(x, rows).requires_grad_()
-            torch.autograd.grad(model(leaf)[:, CAT].sum(), leaf)
-        with torch.no_grad():
-            model(laid(x, 2))  # both ends
-
-    def captum(given: Tensor, size: int | None = None) -> Tensor:
-        theirs = peer.IntegratedGradients(model).attribute(
-            given, target=CAT, n_steps=STEPS, internal_batch_size=size
-        )
-        return theirs[0].sum(0).flatten()
-
-    return Case(
-        f"PathIntegral, {STEPS} steps, EfficientNet-Lite0 pixels",
-        {f"{size}": lambda size=size: bare(size) for size in SIZES},
-        lambda: ap.ModelGame(model, x, ap.values.Logit(CAT), ap.players.pixels(x), removal),
-        ap.PathIntegral(steps=STEPS, tolerance=None),
-        lambda: captum(x),
-        both_layouts(x, captum),
-    )
+def table(rows: list[list[str]]) -> str:
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(text.rstrip() for text in lines)
 
 
-def leave_one_out() -> Case:
-    model, x, removal = pictures()
-    players = ap.players.patches(x, PATCH)
-    window = (3, PATCH, PATCH)
-
-    @torch.no_grad()
-    def bare(size: int) -> None:
-        for rows in batches(players.n + 1, size):
-            model(laid(x, rows))
-
-    def captum(given: Tensor, size: int = 1) -> Tensor:
-        theirs = peer.Occlusion(model).attribute(
-            given, window, strides=window, target=CAT, perturbations_per_eval=size
-        )
-        return theirs[0, 0, ::PATCH, ::PATCH].flatten()
-
-    return Case(
-        f"LeaveOneOut, {players.n} patches, EfficientNet-Lite0",
-        {f"{size}": lambda size=size: bare(size) for size in SIZES},
-        lambda: ap.ModelGame(model, x, ap.values.Logit(CAT), players, removal),
-        ap.LeaveOneOut(),
-        lambda: captum(x),
-        both_layouts(x, captum),
-    )
-
-
-def both_layouts(x: Tensor, captum: Callable[[Tensor, int], Tensor]) -> dict[str, Task]:
-    tasks: dict[str, Task] = {}
-    for size in SIZES:
-        tasks[f"{size}"] = lambda size=size: captum(x, size)
-        tasks[f"{size}, channels last"] = lambda size=size: captum(laid(x, 1), size)
-    return tasks
-
-
-def gradient() -> Case:
-    subject = ap.zoo.load("smollm2")
-    model = subject.model.requires_grad_(False)
-    ids = subject.prepare(ap.zoo.samples.sample("text")).x
-    target, table = subject.index(" Mary"), model.get_input_embeddings()
-
-    def bare() -> None:
-        leaf = table(ids).requires_grad_()
-        logits = model(inputs_embeds=leaf, use_cache=False, logits_to_keep=1).logits
-        torch.autograd.grad(logits[0, -1, target], leaf)
-
-    def captum(**options: object) -> Tensor:
-        # captum wants a graph from the embedding on, which a frozen table does not start
-        table.requires_grad_(True)
-        try:
-            method = peer.LayerGradientXActivation(
-                lambda given: model(given, **options).logits[:, -1], table
-            )
-            return method.attribute(ids, target=target)[0].sum(-1).detach()
-        finally:
-            table.requires_grad_(False)
-
-    return Case(
-        f"Gradient, {ids.shape[1]} tokens, SmolLM2",
-        {"1": bare},
-        lambda: ap.ModelGame(
-            model,
-            ids,
-            ap.values.Logit(target),
-            ap.players.tokens(model, ids),
-            ap.Blend(ap.removals.zeros()),
-        ),
-        ap.Gradient(),
-        captum,
-        {"one position": lambda: captum(use_cache=False, logits_to_keep=1)},
-    )
-
-
-HEAD = [
-    "", "bare passes (batch)", "first", "again", "set-up", "captum", "captum tuned (batch)",
-    "again / tuned", "differs",
-]  # fmt: skip
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time of answers over time of bare passes.")
+    parser.add_argument("--seed", type=int, default=0, help="of noise and coalitions")
+    parser.add_argument("--json", type=Path, help="write name -> {value, low, high, unit} here")
+    parser.add_argument("--only", help="cases whose name contains this")
+    parser.add_argument("--fast", action="store_true", help="a smoke run: numbers mean nothing")
+    return parser.parse_args()
 
 
 def main() -> None:
-    start = time.perf_counter()
+    given, start = options(), time.perf_counter()
+    told: dict[str, Entry] = {}
+    rows = [list(HEAD)]
+    chosen: list[Callable[[], Case]] = cases(given.seed, fast=given.fast, only=given.only)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # captum tells that it sets requires_grad and hooks
-        rows = [HEAD, *(measure(case()) for case in (path_integral, leave_one_out, gradient))]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEAD))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
-    print(f"\n{torch.get_num_threads()} threads, {time.perf_counter() - start:.0f} s in all")
+        for build in chosen:
+            case = build()
+            times = measure(case, *((1, 0) if given.fast else (ROUNDS, case.settling)))
+            own = entries(case, times)
+            told |= own
+            rows.append(line(case, times, own))
+            print(rows[-1], flush=True)
+    told |= medians(told)
+    print(table(rows))
+    for kind in ("vs_captum", "vs_captum_best"):
+        if f"{kind}/median" in told:
+            print(f"{kind}/median {float(told[f'{kind}/median']['value']):.2f}")
+    print(f"{torch.get_num_threads()} threads, {time.perf_counter() - start:.0f} s in all")
+    if given.json:
+        given.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -49,3 +49,19 @@ def test_growth_measures_time_and_memory(tmp_path) -> None:
     )
     assert len([n for n in seconds if n.isdigit()]) >= 2
     assert {n for n in seconds if n.isdigit()} == {n for n in memory if n.isdigit()}
+
+
+METHODS = (
+    "saliency", "integrated-gradients", "smoothgrad", "occlusion", "kernel-shap",
+    "shapley-sampling", "lime", "median",
+)  # fmt: skip
+TASKS = ("path-integral", "occlusion", "kernel-shap", "leave-one-out", "digits")
+
+
+@pytest.mark.slow
+@pytest.mark.peer
+def test_speed_tells_every_ratio(tmp_path) -> None:
+    told = run("speed", tmp_path / "a.json")
+    assert {f"vs_captum/{name}" for name in METHODS} <= told.keys()
+    assert {f"overhead/{name}" for name in TASKS} <= told.keys()
+    assert all(e["low"] <= e["value"] <= e["high"] for e in told.values())
