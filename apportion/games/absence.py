@@ -22,8 +22,9 @@ ROUNDING = 64  # units in the last place that coefficients of equal tensors may 
 def kind_at(players: Players) -> dict[Site, str]:
     """The kind of player at each site; one site holds one kind."""
     found = {}
+    single = list(players.counts) if len(players.counts) == 1 else None
     for site, owner in players.owner.items():
-        kinds = sorted({players.kinds[i] for i in owner.unique().tolist() if i >= 0})
+        kinds = single or sorted({players.kinds[i] for i in owner.unique().tolist() if i >= 0})
         if len(kinds) > 1:
             raise BadRequest(
                 f"the {site} holds players of kinds {kinds}; one site has one removal, so one kind"
@@ -39,7 +40,7 @@ def by_kind(players: Players, removal: Removal | Mapping[str, Removal]) -> dict[
             f"players={players!r} ({type(players).__name__}) are no players; build them from the "
             "input, such as ap.players.columns(x)"
         )
-    kinds = list(dict.fromkeys(players.kinds))
+    kinds = list(players.counts)
     each = dict(removal) if isinstance(removal, Mapping) else dict.fromkeys(kinds, removal)
     for what in each.values():
         if isinstance(what, type):
@@ -87,7 +88,7 @@ def idle_players(
             differs = _differs(x, absent, players.views.get(site)).any(0).cpu()
             padded = owner.reshape((1,) * (differs.ndim - owner.ndim) + tuple(owner.shape))
             hit = padded.expand(differs.shape)[differs]
-            moved[hit[hit >= 0].unique()] = True
+            moved[hit[hit >= 0]] = True
             if bool(moved.all()):
                 return []
     return (~moved).nonzero().flatten().tolist()

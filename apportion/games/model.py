@@ -244,7 +244,8 @@ class ModelGame:
         if not count:
             empty = self.value(gates, draw)
             return empty, empty[..., None].expand(*empty.shape, self.players.n)
-        leaf = gates.to(_soft(gates)).detach().repeat_interleave(n, 0).requires_grad_()
+        each = gates.to(_soft(gates)).detach()
+        leaf = (each.clone() if n == 1 else each.repeat_interleave(n, 0)).requires_grad_()
         with torch.enable_grad(), _constants(self.question.model):
             # one way in per site, so that a site that leads nowhere is not taken for slopes of 0
             ways = {site: leaf.view_as(leaf) for site in self.players.owner}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -82,6 +83,11 @@ class Players:
     def n(self) -> int:
         """How many players there are."""
         return len(self.names)
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many players there are of each kind, in the order the kinds first come up."""
+        return dict(Counter(self.kinds))
 
     def lift(
         self, gates: Bool[Tensor, "row player"] | Float[Tensor, "row player"]
@@ -197,10 +203,9 @@ class Players:
     @property
     def grid(self) -> tuple[int, ...] | None:
         """The grid the players fill, if they are of one kind and fill one."""
-        kinds = set(self.kinds)
         return (
             self.geometry[self.kinds[0]].grid
-            if len(kinds) == 1 and self.kinds[0] in self.geometry
+            if len(self.counts) == 1 and self.kinds[0] in self.geometry
             else None
         )
 
@@ -213,8 +218,8 @@ class Players:
         return [found[i] for i in range(self.n)]
 
     def __str__(self) -> str:
-        counts = Counter(self.kinds)
-        return " and ".join(f"{count} {plural(kind, count)}" for kind, count in counts.items())
+        counts = self.counts.items()
+        return " and ".join(f"{count} {plural(kind, count)}" for kind, count in counts)
 
     def __repr__(self) -> str:
         return f"Players({self}; at {', '.join(map(self.place, self.owner))})"
