@@ -241,7 +241,7 @@ def layers(model: nn.Module) -> Players:
     models that normalise after the addition, up to those norms. Attention and MLPs are found as
     `heads` and `mlps` find them.
     """
-    paths = [path for path, _ in _outputs(model)]
+    paths = [block.path for block in attentions(model)]
     paths += [site.path for site in mlps(model).owner]
     blocks: dict[str, list[str]] = {}
     for path in paths:
