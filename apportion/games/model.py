@@ -304,7 +304,7 @@ class ModelGame:
                 edits = {site: bending.outside(q.rules.arriving(e)) for site, e in edits.items()}
             stack.enter_context(edited(q.model, edits))
             output = run(q.model, call, q.weights)
-        values = q.value(output)
+        values = self.clean.value(output)
         if len(values) != count * self.clean.convention.instances:
             raise BadRequest(
                 f"{self._name()} gave {len(values)} values for {count} coalitions of "

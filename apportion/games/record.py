@@ -45,8 +45,8 @@ class Recorder:
             return fixed
         if reference.pooled:
             return self._pooled(site, reference)[None]
-        if reference.size == 1:
-            return self._at(reference, 0)[site][None]
+        if reference.draws == 1:  # one state: all of the inputs, which are one or levels of one
+            return torch.stack([self._at(reference, i)[site] for i in range(reference.size)])
         index = (draw % reference.size).tolist()
         distinct = {i: self._at(reference, i)[site] for i in dict.fromkeys(index)}
         return torch.stack([distinct[i] for i in index])

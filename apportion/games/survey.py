@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ..players import Players
 from ..taps import Site, edited, module_at, run, unmoved
 from ..types import BadRequest
-from ..values import Probability, Value
+from ..values import Probability, Relative, Value
 from .base import checked
 from .calls import IMAGE_AXES, Convention
 from .folded import apart
@@ -36,6 +36,7 @@ class Clean:
     # (instance, *support) at every site of the players; windows that are folded into the batch are
     # the first axis of the support
     activations: Mapping[Site, Tensor]
+    value: Value  # what is explained, completed by the clean run where it is relative to it
     values: Tensor  # (instance, *out)
     notes: tuple[str, ...]
     supports: Mapping[Site, tuple[int, ...]]  # what is gated there: the activation or a view of it
@@ -60,6 +61,7 @@ def survey(
         if type(failure) not in FAILURES or out_of_memory(failure):
             raise  # a class of its own means something to whoever wrote the model
         raise _unrunnable(model, convention, failure) from failure
+    value = value.against(output) if isinstance(value, Relative) else value
     values = value(output)
     if len(values) != convention.instances:
         raise BadRequest(
@@ -74,7 +76,7 @@ def survey(
     for site in players.owner:
         _check_site(model, convention, site, seen[site])
         supports[site] = _check_owners(players, site, seen[site])
-    return Clean(convention, seen, values, _notes(value, values), supports, 1 + looked)
+    return Clean(convention, seen, value, values, _notes(value, values), supports, 1 + looked)
 
 
 def _unrunnable(model: nn.Module, convention: Convention, failure: Exception) -> BadRequest:

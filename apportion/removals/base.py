@@ -28,7 +28,9 @@ class Reference(Protocol):
 
     @property
     def size(self) -> int:
-        """How many different inputs there are; draw d means input d modulo this."""
+        """How many different inputs there are; draw d means input d modulo this. With one draw and
+        several inputs the removal gets all of them, one after the other where rows are.
+        """
 
     @property
     def pooled(self) -> bool:

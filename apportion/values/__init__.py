@@ -7,7 +7,7 @@ trailing positions it reads (a model that accepts `logits_to_keep` then computes
 `linear` whether it is linear in the logits: only then can a backward rule table conserve it.
 """
 
-from .base import Target, Value, WithLogits, class_scores, output_tensor
+from .base import Relative, Target, Value, WithLogits, class_scores, output_tensor
 from .scores import (
     Contrast,
     Logit,
@@ -30,5 +30,5 @@ TABLE = {
 }
 
 __all__ = ["TABLE", "Continuation", "Contrast", "LogProbability", "Logit", "Loss", "Margin"]
-__all__ += ["OfProbabilities", "Probability", "Target", "Value", "WithLogits", "class_scores"]
+__all__ += ["OfProbabilities", "Probability", "Relative", "Target", "Value", "WithLogits", "class_scores"]
 __all__ += ["output_tensor"]

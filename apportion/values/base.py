@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, SupportsIndex, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,8 +20,13 @@ Target = int | tuple[int, ...]  # several targets become a trailing axis
 class Value(Protocol):
     """What every value offers."""
 
-    unit: ClassVar[str]
-    linear: ClassVar[bool]
+    @property
+    def unit(self) -> str:
+        """What its numbers are in."""
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is linear in the logits."""
 
     @property
     def last(self) -> int | None:
@@ -29,6 +34,18 @@ class Value(Protocol):
 
     def __call__(self, output: Any) -> Float[Tensor, "batch *out"]:
         """The value of each instance, in float32 or wider."""
+
+
+@runtime_checkable
+class Relative(Protocol):
+    """A value that is about the clean run: the game shows it the output there, once, before it
+    asks.
+    """
+
+    def against(self, output: Any) -> Value:
+        """The same value, complete. `output` has one row per instance; what the complete value
+        reads has (row, instance) of them, row-major.
+        """
 
 
 @runtime_checkable
