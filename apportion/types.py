@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -68,6 +69,21 @@ class Axiom(Enum):
     SYMMETRY = "symmetry"  # interchangeable players score the same
     # the scores of a*v + b*w are a times those of v plus b times those of w
     LINEARITY = "linearity"
+
+
+@runtime_checkable
+class Cited(Protocol):
+    """Whatever comes from the literature and says from where: keys of `citations`."""
+
+    @property
+    def cites(self) -> tuple[str, ...]: ...
+
+
+@runtime_checkable
+class WithLogits(Protocol):
+    """An output that names its logits, as those of Hugging Face and torchvision do."""
+
+    logits: Tensor
 
 
 class BadRequest(ValueError):

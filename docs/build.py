@@ -171,10 +171,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "values": lambda: plain_page("Values", "What is explained.", values.TABLE, "ap.values."),
     "removals": lambda: plain_page(
         "Removals",
-        "What absence means: `ap.Blend(reference)` puts the reference where a player is absent; "
-        "`ap.Jitter(removal, sigma)` adds noise; `ap.Around(width)` is no absence but a box around "
-        "the input, whose middle is gate 1/2.",
-        removals.TABLE,
+        "What absence means: `ap.Blend(reference)` puts a reference where a player is absent. "
+        "First the references, then the ways to remove.",
+        removals.TABLE | removals.HOW,
         "ap.removals.",
     ),
     "metrics": lambda: plain_page(

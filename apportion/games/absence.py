@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ..players import Players
-from ..removals import Reference, Removal
+from ..removals import ENDLESS, Reference, Removal
 from ..taps import Site
 from ..types import BadRequest
 from ..views import View
 from .record import Recorder
 
+FEW = 4  # inputs of a reference that never ends; noise moves whatever can be moved at once
 ROUNDING = 64  # units in the last place that coefficients of equal tensors may differ by
 
 
@@ -83,7 +84,7 @@ def idle_players(
     moved = torch.zeros(players.n, dtype=torch.bool)
     for site, x in activations.items():
         reference, owner = recorder.references[site], players.owner[site]
-        for index in range(1 if reference.pooled else reference.size):
+        for index in range(_looked_at(reference)):
             absent = recorder.absent(site, x[None], torch.tensor([index])).to(x.device)[0]
             differs = _differs(x, absent, players.views.get(site)).any(0).cpu()
             padded = owner.reshape((1,) * (differs.ndim - owner.ndim) + tuple(owner.shape))
@@ -92,6 +93,13 @@ def idle_players(
             if bool(moved.all()):
                 return []
     return (~moved).nonzero().flatten().tolist()
+
+
+def _looked_at(reference: Reference) -> int:
+    """How many of its inputs tell who is idle: all there are."""
+    if reference.pooled:
+        return 1
+    return FEW if reference.size == ENDLESS else reference.size
 
 
 def _differs(x: Tensor, absent: Tensor, view: View | None) -> Tensor:

@@ -29,7 +29,8 @@ class Description:
     rules: str | None = None  # name of the backward rule table, None = true gradients
     notes: tuple[str, ...] = ()  # what the game noticed about the question
     linear: bool = False  # whether the value is linear in the logits
-    cites: tuple[str, ...] = ()  # works the rule table comes from
+    # works that value, removal and rule table come from
+    cites: tuple[str, ...] = ()
 
 
 @runtime_checkable

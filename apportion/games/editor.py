@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..players import Players, spread
-from ..removals import Removal
+from ..removals import Filling, Removal, filling
 from ..taps import Site
 from ..types import BadRequest
 from .record import Recorder
@@ -46,7 +46,10 @@ class Editor:
         at_input = site.path == "" and site.io == "in"
         clean = self.clean.activations[site]
         recorded: Tensor | None = None
-        if removal.reference.constant(clean) is None:
+        infill = filling(removal)
+        if infill is not None:
+            recorded = self._filled(site, infill, gates, seeds)
+        elif removal.reference.constant(clean) is None:
             # before the model runs: a forward pass inside another one would meet its edits
             recorded = self.recorder.absent(site, clean[None], draw)
 
@@ -67,6 +70,27 @@ class Editor:
             return convention.lay(out) if at_input else out
 
         return edit
+
+    def _filled(self, site: Site, infill: Filling, gates: Tensor, seeds: Tensor) -> Tensor:
+        """What the site holds on the text that is made up for each coalition, before the model runs
+        on any.
+        """
+        call, owner = self.clean.convention.call, self.players.owner[site]
+        ids = call.tensors()[call.first()]
+        if ids.is_floating_point() or ids.ndim != 2 or owner.shape != (ids.shape[1], 1):
+            raise BadRequest(
+                f"{infill!r} makes tokens up, one player per position of ids (batch, position); "
+                f"the input is {ids.dtype} {tuple(ids.shape)}, the players own "
+                f"{tuple(owner.shape)} at the {site}. Use ap.players.tokens(lm, ids)."
+            )
+        masks = [x for name, x in call.tensors().items() if name == "attention_mask"]
+        if any(bool((x == 0).any()) for x in masks):
+            raise BadRequest(
+                f"{infill!r}: the input is padded (its attention_mask has zeros), and the language "
+                "model would read the padding. Ask about one text at a time, without padding."
+            )
+        keep = spread(gates, owner)[..., 0]
+        return self.recorder.on(site, infill.fill(ids, keep, seeds), repr(infill))
 
 
 def _wide(gates: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,9 +13,9 @@ from torch import Generator, Tensor, nn
 
 from ..backward import Rules, unruled
 from ..players import Players
-from ..removals import Removal, blends, within
+from ..removals import Removal, blends, filling, within
 from ..taps import Call, Site, edited, module_at, run
-from ..types import BadRequest, Work
+from ..types import BadRequest, Cited, Work
 from ..values import Value
 from .absence import by_kind, draws_of, idle_note, idle_players, kind_at
 from .base import Description, Domain, admit, checked, derivatives, no_gradient, unreached
@@ -114,7 +114,10 @@ class ModelGame:
 
     @property
     def price(self) -> Work:
-        return Work(forwards=self.clean.convention.instances)
+        call = self.clean.convention.call
+        made_up = [f for removal in self._removals.values() if (f := filling(removal)) is not None]
+        more = sum(f.passes(call.tensors()[call.first()].shape[-1]) for f in made_up)
+        return Work(forwards=self.clean.convention.instances * (1 + more))
 
     @property
     def grad_price(self) -> Work | None:
@@ -156,8 +159,15 @@ class ModelGame:
             name,
             notes,
             q.value.linear,
-            () if q.rules is None else q.rules.cites,
+            self._cites(),
         )
+
+    def _cites(self) -> tuple[str, ...]:
+        q = self.question
+        removals = q.removal.values()
+        parts = [q.value, *removals, *(r.reference for r in removals), q.rules]
+        found = [key for part in parts if isinstance(part, Cited) for key in part.cites]
+        return tuple(dict.fromkeys(found))
 
     # -- the same question, changed
 

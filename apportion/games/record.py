@@ -51,6 +51,21 @@ class Recorder:
         distinct = {i: self._at(reference, i)[site] for i in dict.fromkeys(index)}
         return torch.stack([distinct[i] for i in index])
 
+    def on(self, site: Site, first: Tensor, name: str) -> Tensor:
+        """What the site holds on other inputs, (row, instance, *support): their first tensors,
+        (row, instance, ...).
+        """
+        laid = self.convention.rows(len(first))
+        other = laid.replacing(laid.first(), first.flatten(0, 1))
+        try:
+            found = read(self.model, other, [site], weights=self.weights)[site]
+        except IndexError as failure:
+            raise BadRequest(
+                f"{name} makes up tokens that {type(self.model).__name__} does not know: "
+                f"{failure}. Use a language model with the same vocabulary as the explained one."
+            ) from failure
+        return found.unflatten(0, tuple(first.shape[:2]))
+
     def _pooled(self, site: Site, reference: Reference) -> Tensor:
         key = (id(reference), -1)
         if key not in self._kept:

@@ -15,6 +15,8 @@ from ..types import BadRequest
 from ..views import View
 from .references import Step
 
+ENDLESS = 2**31  # size of a reference that makes a new input for every draw
+
 
 @runtime_checkable
 class Reference(Protocol):

@@ -30,5 +30,13 @@ TABLE = {
 }
 
 __all__ = ["TABLE", "Continuation", "Contrast", "LogProbability", "Logit", "Loss", "Margin"]
-__all__ += ["OfProbabilities", "Probability", "Relative", "Target", "Value", "WithLogits", "class_scores"]
+__all__ += [
+    "OfProbabilities",
+    "Probability",
+    "Relative",
+    "Target",
+    "Value",
+    "WithLogits",
+    "class_scores",
+]
 __all__ += ["output_tensor"]

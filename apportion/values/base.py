@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..types import BadRequest
+from ..types import BadRequest, WithLogits
 
 Target = int | tuple[int, ...]  # several targets become a trailing axis
 
@@ -46,13 +46,6 @@ class Relative(Protocol):
         """The same value, complete. `output` has one row per instance; what the complete value
         reads has (row, instance) of them, row-major.
         """
-
-
-@runtime_checkable
-class WithLogits(Protocol):
-    """An output that names its logits, as those of Hugging Face and torchvision do."""
-
-    logits: Tensor
 
 
 def target_of(given: object, value: str) -> Target:

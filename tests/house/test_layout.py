@@ -163,7 +163,7 @@ PAGES = {
     "rules": backward.TABLE,
     "players": players.TABLE,
     "values": values.TABLE,
-    "removals": removals.TABLE,
+    "removals": removals.TABLE | removals.HOW,
     "metrics": evaluate.TABLE,
     "responses": response.TABLE | response.SOLVERS,
     "zoo": zoo.TABLE,
