@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..types import BadRequest
-from . import coalitions, evaluation, gradients, players, rules, training
+from . import absence, coalitions, evaluation, gradients, players, rules, training
 from .work import Work
 
-TOPICS = (coalitions, gradients, rules, training, evaluation, players)
+TOPICS = (absence, coalitions, gradients, rules, training, evaluation, players)
 REFERENCES: dict[str, Work] = {key: work for topic in TOPICS for key, work in topic.WORKS.items()}
 
 

@@ -127,7 +127,7 @@ class Infill:
 
 
 def masked_infill(
-    lm: nn.Module,
+    lm: Any,
     mask: int | None,
     *,
     temperature: float = 1.0,
@@ -154,7 +154,7 @@ def masked_infill(
 
 
 def causal_infill(
-    lm: nn.Module,
+    lm: Any,
     *,
     start: int | None = None,
     temperature: float = 1.0,

@@ -28,6 +28,15 @@ def blurred(x: Tensor, sigma: float) -> Tensor:
     return torch.from_numpy(gaussian_filter(x.numpy(), axes, mode="nearest"))
 
 
+def per_channel(*numbers: float) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64).reshape(1, 2, 1, 1)
+
+
+def drawn(d: int) -> Tensor:
+    """The normal numbers of draw d, which the two instances share."""
+    return torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(d)).double()
+
+
 # reference, and by another way what it puts in place of the picture in draw d
 ROWS = {
     "zeros": (ap.removals.zeros(), lambda d: torch.zeros_like(PICTURE)),
@@ -37,10 +46,15 @@ ROWS = {
     "rows": (ap.removals.rows(POOL), lambda d: POOL[d].expand_as(PICTURE)),
     "resample": (ap.removals.resample(POOL), lambda d: POOL[d % 5].expand_as(PICTURE)),
     "counterfactual": (ap.removals.counterfactual(OTHER), lambda d: OTHER),
+    "noisy": (ap.removals.noisy(0.3), lambda d: PICTURE + 0.3 * drawn(d)),
+    "noise": (
+        ap.removals.noise((0.3, 2.0), mean=(0.0, 5.0)),
+        lambda d: (drawn(d) * per_channel(0.3, 2.0) + per_channel(0.0, 5.0)).expand_as(PICTURE),
+    ),
     "step": (ap.removals.step(0.5), lambda d: PICTURE - 0.5),
 }
 EACH = pytest.mark.parametrize("name", list(TABLE))
-DRAWS = {"rows": 5, "resample": None}
+DRAWS = {"rows": 5, "resample": None, "noisy": None, "noise": None}
 
 
 def test_every_row_has_a_meaning() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 import apportion as ap
 from apportion.removals import Removal
 from apportion.removals._gaussian import fit, of_covariance
-from tests.contracts.made import Plainly, asking, hard, some, soft
+from tests.contracts.made import Plainly, asking, hard, soft, some
 from tests.small import close, normal
 
 N = 5
@@ -18,8 +18,8 @@ MIX = normal(N, N, seed=11)
 ROWS = normal(60, N, seed=12) @ MIX + torch.arange(N)  # correlated, of different means
 X = normal(2, N, seed=13) @ MIX  # two instances
 BUILD = {
-    "conditional_mean": lambda rows: ap.removals.conditional_mean(rows),
-    "conditional": lambda rows: ap.removals.conditional(rows),
+    "conditional_mean": ap.removals.conditional_mean,
+    "conditional": ap.removals.conditional,
     "conditional_neighbours": lambda rows: ap.removals.conditional_neighbours(rows, 3),
 }
 EACH = pytest.mark.parametrize("name", list(BUILD))
@@ -165,8 +165,8 @@ def test_a_column_that_never_varies_is_its_value_and_tells_nothing() -> None:
 def test_float32_and_half_rows_come_back_in_their_own_precision() -> None:
     for dtype in (torch.float32, torch.float16):
         keep = hard("10100").reshape(1, 1, N)
-        for name in BUILD:
-            out = BUILD[name](ROWS)(X[None].to(dtype), keep, X[None], torch.tensor([0]))
+        for build in BUILD.values():
+            out = build(ROWS)(X[None].to(dtype), keep, X[None], torch.tensor([0]))
             assert out.dtype == dtype
 
 
@@ -175,7 +175,9 @@ DEPENDENT = torch.cat([ROWS, 2 * ROWS[:, 1:2] - 1], 1)
 
 @pytest.mark.parametrize("build", [ap.removals.conditional_mean, ap.removals.conditional])
 def test_a_singular_covariance_is_refused_with_the_columns_and_the_remedy(build) -> None:
-    with pytest.raises(ap.BadRequest, match=r"columns 1 and 5 correlate \+1\.0000.*shrinkage=0\.01"):
+    with pytest.raises(
+        ap.BadRequest, match=r"columns 1 and 5 correlate \+1\.0000.*shrinkage=0\.01"
+    ):
         build(DEPENDENT)
     with pytest.raises(ap.BadRequest, match="of 5 columns from 4 rows is singular"):
         build(ROWS[:4])
