@@ -4,7 +4,7 @@ credit = attribute(game, estimator)          game = players + value + removal (+
 a model
 """
 
-from . import backward, evaluate, games, players, removals, report, training, values, zoo
+from . import backward, evaluate, games, linear, players, removals, report, training, values, zoo
 from .attribute import attribute, versions
 from .attribution import Attribution, Credit
 from .estimators import (
@@ -137,6 +137,7 @@ __all__ = [
     "examine",
     "from_function",
     "games",
+    "linear",
     "load",
     "picked",
     "players",

@@ -18,7 +18,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tree the pages belong to, not another one
 
-from apportion import backward, citations, estimators, evaluate, players, removals, values, zoo
+from apportion import (
+    backward,
+    citations,
+    estimators,
+    evaluate,
+    linear,
+    players,
+    removals,
+    values,
+    zoo,
+)
 from apportion.backward import response
 from apportion.types import BadRequest, Cost
 
@@ -175,6 +185,12 @@ PAGES: dict[str, Callable[[], str]] = {
         "First the references, then the ways to remove.",
         removals.TABLE | removals.HOW,
         "ap.removals.",
+    ),
+    "linear": lambda: plain_page(
+        "Linear models",
+        "Shapley values in closed form, from coefficients and background rows.",
+        linear.TABLE,
+        "ap.linear.",
     ),
     "metrics": lambda: plain_page(
         "Metrics",

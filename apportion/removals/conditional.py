@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 
 from ..taps import Call
 from ..types import BadRequest
-from ._gaussian import BLOCK, Gaussian, background, coefficients, fit
 from .base import Reference
+from .gaussian import BLOCK, Gaussian, background, coefficients, fit
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def conditional_mean(background: Tensor, *, shrinkage: float = 0.0) -> Condition
         x_A = mu_A + S_AP S_PP^-1 (x_P - mu_P)
 
     One draw, hard coalitions. Averages the inputs, not the outputs: exact for a linear model,
-    where Shapley values are the observational ones of `linear.observational`. `shrinkage`
+    where Shapley values are those of `linear.observational` [chen2020]. `shrinkage`
     multiplies correlations by 1 - shrinkage; a singular covariance is refused. One Cholesky factor
     per coalition, n^3 / 3 operations. A column that the model ignores earns credit if it tells
     about one that the model reads. [aas2021]

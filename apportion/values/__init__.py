@@ -8,6 +8,9 @@ trailing positions it reads (a model that accepts `logits_to_keep` then computes
 """
 
 from .base import Relative, Target, Value, WithLogits, class_scores, output_tensor
+from .boxes import BoxScore
+from .dense import DenseSum
+from .embedding import Divergence, Similarity
 from .scores import (
     Contrast,
     Logit,
@@ -17,6 +20,7 @@ from .scores import (
     OfProbabilities,
     Probability,
 )
+from .several import Several
 from .tokens import Continuation
 
 TABLE = {
@@ -27,6 +31,11 @@ TABLE = {
     "loss": Loss,
     "contrast": Contrast,
     "continuation": Continuation,
+    "divergence": Divergence,
+    "similarity": Similarity,
+    "dense-sum": DenseSum,
+    "box-score": BoxScore,
+    "several": Several,
 }
 
 __all__ = ["TABLE", "Continuation", "Contrast", "LogProbability", "Logit", "Loss", "Margin"]
@@ -39,4 +48,4 @@ __all__ += [
     "WithLogits",
     "class_scores",
 ]
-__all__ += ["output_tensor"]
+__all__ += ["BoxScore", "DenseSum", "Divergence", "Several", "Similarity", "output_tensor"]

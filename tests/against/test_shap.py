@@ -11,7 +11,9 @@ Conventions of shap 0.51 that differ, and how equal settings are written:
   repeats of the ends included; that pass is one pair of our orders.
 - GradientExplainer works in float32 and divides its variances by sqrt(samples): the standard error
   is sqrt(variance / sqrt(samples)).
-- LinearExplainer is interventional by default: coefficient x (x - mean of the background).
+- LinearExplainer is interventional by default: coefficient x (x - mean of the background). With
+  maskers.Impute over (mean, covariance) it is observational, by random orders: 1000 of them in
+  pairs, or so many samples.
 """
 
 from __future__ import annotations
@@ -184,3 +186,25 @@ def test_linear_explainer_is_the_closed_form(how) -> None:
         there = game(line, ap.Blend(ap.removals.mean(BACKGROUND)))
         close(ap.attribute(there, ap.LeaveOneOut()).scores, form)
         close(ap.attribute(there, ap.Gradient()).scores, form)
+
+
+def test_observational_credit_of_a_linear_model() -> None:
+    """Their mean over random orders lies within its error of the closed form."""
+    rows = normal(50, 6, seed=4) @ normal(6, 6, seed=5)
+    weights, mean = normal(6, seed=6), rows.mean(0)
+    cov = torch.from_numpy(np.cov(rows.numpy().T))
+    exact = ap.linear.observational(weights, X, (mean, cov))
+    ours = ap.linear.observational(weights, X, (mean, cov), orders=1000)
+    runs = []
+    with apart():
+        for seed in range(6):
+            np.random.seed(seed)
+            theirs = peer.LinearExplainer(
+                (weights.numpy(), 0.0),
+                peer.maskers.Impute({"mean": mean.numpy(), "cov": cov.numpy()}),
+            )
+            runs.append(torch.as_tensor(theirs.shap_values(X.numpy())[0]))
+    off = torch.stack(runs) - exact.scores
+    error = off.std(0) / 6**0.5
+    assert bool((off.mean(0).abs() < 5.9 * error + 1e-9).all())  # t of 5 degrees, six columns
+    assert bool(((ours.scores - exact.scores).abs() < 4 * ours.error).all())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import apportion as ap
 from apportion.removals import Removal
-from apportion.removals._gaussian import fit, of_covariance
+from apportion.removals.gaussian import fit, of_covariance
 from tests.contracts.made import Plainly, asking, hard, soft, some
 from tests.small import close, normal
 

@@ -43,14 +43,15 @@ ROWS = {
     ),
     "continuation": (ap.values.Continuation((T, 0)), None),
 }
-EACH = pytest.mark.parametrize("name", list(TABLE))
-SINGLE = [name for name in TABLE if name != "continuation"]
+WHOLE = {"divergence", "similarity", "dense-sum", "box-score", "several"}  # in a file of their own
+EACH = pytest.mark.parametrize("name", list(ROWS))
+SINGLE = [name for name in ROWS if name != "continuation"]
 CLASSES = pytest.mark.parametrize("name", SINGLE)
 
 
 def test_every_row_has_a_definition() -> None:
-    assert ROWS.keys() == TABLE.keys()
-    assert all(isinstance(ROWS[name][0], TABLE[name]) for name in TABLE)
+    assert ROWS.keys() == TABLE.keys() - WHOLE
+    assert all(isinstance(ROWS[name][0], TABLE[name]) for name in ROWS)
 
 
 def by_definition(name: str, logits: torch.Tensor) -> torch.Tensor:

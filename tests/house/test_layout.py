@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from apportion import backward, estimators, evaluate, players, removals, values, zoo
+from apportion import backward, estimators, evaluate, linear, players, removals, values, zoo
 from apportion.backward import response
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +164,7 @@ PAGES = {
     "players": players.TABLE,
     "values": values.TABLE,
     "removals": removals.TABLE | removals.HOW,
+    "linear": linear.TABLE,
     "metrics": evaluate.TABLE,
     "responses": response.TABLE | response.SOLVERS,
     "zoo": zoo.TABLE,
