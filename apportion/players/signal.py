@@ -114,6 +114,8 @@ class Grain(Enum):
     CELLS = "cells"  # a grid over the whole layout of coefficients, as WCAM
     LEVELS = "levels"  # the approximation, and each level's details
     ORIENTATIONS = "orientations"  # of pictures: each level's horizontal, vertical and diagonal
+    # a grid inside each level, twice as fine at the next; orientations of a place go together
+    PLACES = "places"
     COEFFICIENTS = "coefficients"  # every single one
 
 
@@ -148,6 +150,8 @@ def wavelets(
         owner, names = _by_level(band, called)
     elif grain is Grain.ORIENTATIONS and len(sizes) == 2:
         owner, names = band, called
+    elif grain is Grain.PLACES:
+        owner, names = _places(band, called, levels, grid)
     elif grain is Grain.ORIENTATIONS:
         raise BadRequest("a signal has no orientations; use Grain.LEVELS, or two axes=")
     else:
@@ -212,11 +216,7 @@ def _cells(band: Tensor, names: list[str], grid: list[int]) -> tuple[Tensor, lis
             f"choose grid=1 to {min(band.shape)}"
         )
     lines = [torch.arange(n) * g // n for n, g in zip(band.shape, grid, strict=True)]
-    if len(grid) == 1:
-        owner, places = lines[0], [f"place {i + 1}" for i in range(grid[0])]
-    else:
-        owner = lines[0][:, None] * grid[1] + lines[1]
-        places = [f"r{r + 1} c{c + 1}" for r in range(grid[0]) for c in range(grid[1])]
+    owner, places = _dealt(lines, grid), _numbered(grid)
     count = len(places)
     low = torch.full((count,), len(names)).scatter_reduce(
         0, owner.flatten(), band.flatten(), "amin"
@@ -224,6 +224,41 @@ def _cells(band: Tensor, names: list[str], grid: list[int]) -> tuple[Tensor, lis
     high = torch.full((count,), -1).scatter_reduce(0, owner.flatten(), band.flatten(), "amax")
     held = [names[a] if a == b else "several bands" for a, b in zip(low, high, strict=True)]
     return owner, [f"{name}, {place}" for name, place in zip(held, places, strict=True)]
+
+
+def _places(band: Tensor, bands: list[str], levels: int, grid: int) -> tuple[Tensor, list[str]]:
+    """A grid inside the approximation and inside every level, the same for its orientations."""
+    least = min(band.shape) >> levels
+    if not 1 <= grid <= least:
+        raise BadRequest(
+            f"a grid of {grid} does not fit the {least} places of level {levels}; choose grid=1 to "
+            f"{least}, or fewer levels"
+        )
+    which, labels = _by_level(band, bands)
+    owner = torch.zeros_like(band)
+    names: list[str] = []
+    for k, label in enumerate(labels):
+        finer = max(k - 1, 0)  # the approximation is as coarse as the coarsest details
+        sizes = [n >> (levels - finer) for n in band.shape]
+        counts = [min(grid << finer, size) for size in sizes]
+        lines = [
+            torch.arange(n) % size * count // size
+            for n, size, count in zip(band.shape, sizes, counts, strict=True)
+        ]
+        owner = torch.where(which == k, len(names) + _dealt(lines, counts), owner)
+        names += [f"{label}, {place}" for place in _numbered(counts)]
+    return owner, names
+
+
+def _dealt(lines: list[Tensor], counts: list[int]) -> Tensor:
+    """Cells of a grid in row-major order, from those along each axis."""
+    return lines[0] if len(lines) == 1 else lines[0][:, None] * counts[1] + lines[1]
+
+
+def _numbered(counts: list[int]) -> list[str]:
+    if len(counts) == 1:
+        return [f"place {i + 1}" for i in range(counts[0])]
+    return [f"r{r + 1} c{c + 1}" for r in range(counts[0]) for c in range(counts[1])]
 
 
 def _without(owner: Tensor, names: list[str], gone: Tensor) -> tuple[Tensor, list[str]]:

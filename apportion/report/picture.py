@@ -126,11 +126,14 @@ def picture(
         model = "" if inside or owner.shape == seen.shape[:2] else (
             f" The model sees it at {owner.shape[1]} × {owner.shape[0]}."
         )  # fmt: skip
-        caption = f"The picture as given, {width} × {height} pixels.{model}"
+        label, caption = "Picture", f"The picture as given, {width} × {height} pixels.{model}"
         if shape.site is not None and shape.site in credit.players.views:
             word = credit.players.views[shape.site].name
-            caption = f"The {word} of the picture: the brighter, the larger a coefficient."
-        views.append(View("Picture", False, caption))
+            label, caption = (
+                capital(word),
+                f"The {word} of the picture: the brighter, the larger a coefficient.",
+            )
+        views.append(View(label, False, caption))
     views += [] if absent is None else [absent]
     best = credit.players.names[ranked[0]]
     told = f"The picture with the credit of {credit.players.n:,} {kind} over it; most for: {best}."

@@ -104,6 +104,7 @@ def test_credit_of_wavelets_lies_over_the_picture_of_its_coefficients() -> None:
     close(seen / 255, (size / size.max()) ** 0.5, atol=0.5 / 255 + 1e-9)
     words = [v.caption for v in picture(credit, list(range(16))).views]
     assert any("wavelet transform of the picture" in w for w in words)
+    assert "Wavelet transform" in [v.label for v in picture(credit, list(range(16))).views]
     assert bars(credit).first
 
 
@@ -155,6 +156,7 @@ def test_curves_are_drawn_under_the_colours_of_credit() -> None:
         (lambda: ap.players.wavelets(PICTURE, levels=0), "at most 3"),
         (lambda: ap.players.wavelets(PICTURE, grid=9), "grid=1 to 8"),
         (lambda: ap.players.wavelets(PICTURE, wavelet="bior2.2"), "orthonormal"),
+        (lambda: ap.players.wavelets(PICTURE, Grain.PLACES, levels=2), "grid=1 to 2, or fewer"),
         (lambda: ap.players.wavelets(PICTURE, axes=(1, 2, 3), levels=1), "two of a picture"),
         (lambda: ap.players.wavelets(PICTURE, axes=(-1, 3)), "two of a picture"),
         (lambda: ap.players.wavelets(PICTURE.long()), r"x\.float\(\)"),

@@ -67,6 +67,28 @@ def test_bands_are_those_of_pywavelets(grain) -> None:
         close(picture, torch.as_tensor(back), atol=1e-12)
 
 
+def test_a_place_holds_what_its_part_of_the_picture_has_at_one_scale() -> None:
+    """Haar wavelets end where their block ends: without a place only its pixels change, and without
+    all details of a place what is left there is the mean of each block.
+    """
+    x = normal(1, 1, 16, 8)
+    players = ap.players.wavelets(x, Grain.PLACES, levels=2, grid=2)
+    assert players.n == 4 + 4 + 16
+    see = ap.values.Logit(tuple(range(128)))
+    game = asking(Plainly(lambda t: t.flatten(1)), x, players=players, value=see)
+    seen = game.value(~torch.eye(players.n, dtype=torch.bool)).unflatten(1, (16, 8))
+    moved = (seen - x[0]).abs() > 1e-12
+    for k, name in enumerate(players.names):
+        label, place = name.split(", ")
+        row, column = (int(word[1:]) - 1 for word in place.split())
+        high, wide = (4, 2) if label == "level 1" else (8, 4)
+        inside = torch.zeros(16, 8, dtype=torch.bool)
+        inside[row * high : (row + 1) * high, column * wide : (column + 1) * wide] = True
+        assert bool(moved[k].any()) and not bool((moved[k] & ~inside).any())
+    coarse = game.value(torch.arange(players.n)[None] < 4).reshape(4, 4, 2, 4)
+    close(coarse, x.reshape(4, 4, 2, 4).mean((1, 3), keepdim=True).expand(4, 4, 2, 4), atol=1e-12)
+
+
 def total_indices(game: ap.ModelGame, rows: int, seed: int) -> Tensor:
     """Jansen's total Sobol indices on a scrambled sequence, as in the paper's code."""
     n = game.players.n
