@@ -118,6 +118,9 @@ class Grain(Enum):
     PLACES = "places"
     COEFFICIENTS = "coefficients"  # every single one
 
+    def __repr__(self) -> str:  # as it is written in code
+        return f"Grain.{self.name}"
+
 
 def wavelets(
     x: Tensor,
@@ -130,8 +133,12 @@ def wavelets(
     approximation: bool = True,
     part: Part = None,
 ) -> Players:
-    """Players own coefficients of an orthonormal wavelet transform, all channels together: `grid` x
-    `grid` cells of Mallat's layout (of a signal: `grid` stretches), or levels, see `Grain`.
+    """Players own coefficients of an orthonormal wavelet transform, all channels together.
+
+    `grain`: CELLS, `grid` x `grid` of them over Mallat's layout (of a signal: `grid` stretches);
+    LEVELS, the approximation and each level's details; ORIENTATIONS, those of a picture apart;
+    PLACES, a grid inside the coarsest level, twice as fine at the next, orientations together;
+    COEFFICIENTS, every single one.
 
     `axes`: that of time, or the two of a picture (default: the last two of a 4-axis tensor, else
     the last). Without `approximation` the coarsest picture is always present, and only details

@@ -20,6 +20,9 @@ class Overlap(Enum):
     SUM = "sum"  # X = sum of canvases: gates act on every stroke alone; may exceed 1
     MAX = "max"  # the darkest stroke counts, as on paper
 
+    def __repr__(self) -> str:  # as it is written in code
+        return f"Overlap.{self.name}"
+
 
 class Canvas(nn.Module):
     """A model of pictures that is given a sketch stroke by stroke, (batch, stroke, ..., height,
