@@ -40,7 +40,7 @@ FEW = 10  # where an estimator refuses that many
 def described(thing: Any) -> str:
     """A docstring as markdown: indented formulas become code."""
     text = inspect.getdoc(thing) or ""
-    keys = set(re.findall(r"\[(\w+\d{4})\]", text))
+    keys = set(re.findall(r"\[(\w+\d{4}[b-z]?)\]", text))
     for key in keys & set(citations.REFERENCES):
         text = text.replace(f"[{key}]", f"({citations.REFERENCES[key].authors.split(',')[0]} "
                                         f"{citations.REFERENCES[key].year})")  # fmt: skip

@@ -3,12 +3,22 @@
 from .work import Work
 
 WORKS = {
+    "adebayo2018b": Work(
+        "Adebayo, Gilmer, Goodfellow and Kim",
+        "Local explanation methods for deep neural networks lack sensitivity to parameter values",
+        "ICLR workshop", 2018, ("arXiv:1810.03307",),
+    ),
     "erion2021": Work(
         "Erion, Janizek, Sturmfels, Lundberg and Lee",
         "Improving performance of deep learning models with axiomatic attribution priors and "
         "expected gradients",
         "Nature Machine Intelligence 3, 620–631", 2021,
         ("doi:10.1038/s42256-021-00343-w", "arXiv:1906.10670"),
+    ),
+    "hooker2019": Work(
+        "Hooker, Erhan, Kindermans and Kim",
+        "A benchmark for interpretability methods in deep neural networks",
+        "NeurIPS", 2019, ("arXiv:1806.10758",),
     ),
     "shrikumar2017": Work(
         "Shrikumar, Greenside and Kundaje",
@@ -30,5 +40,10 @@ WORKS = {
         "Sundararajan, Taly and Yan",
         "Axiomatic attribution for deep networks",
         "ICML", 2017, ("arXiv:1703.01365",),
+    ),
+    "zhang2024": Work(
+        "Zhang, Zheng, Zhou and Lu",
+        "Path choice matters for clear attribution in path methods",
+        "ICLR", 2024, ("arXiv:2401.10442",),
     ),
 }  # fmt: skip

@@ -24,6 +24,8 @@ from .gaussian_process_shapley import GaussianProcessShapley
 from .gradient import Gradient
 from .hsic import Bandwidth, Hsic
 from .joint_shapley import JointShapley
+from .gradient_moment import GradientMoment, Moment
+from .greedy_path import Direction, GreedyPath
 from .kernel_shap import KernelShap
 from .leave_one_out import LeaveOneOut
 from .lime import Distance, Lime
@@ -106,7 +108,9 @@ TABLE: dict[str, type[Estimator]] = {
     # by derivatives
     "gradient": Gradient,
     "averaged-gradient": AveragedGradient,
+    "gradient-moment": GradientMoment,
     "path-integral": PathIntegral,
+    "greedy-path": GreedyPath,
 }
 
 # scores of sets of players
@@ -139,6 +143,9 @@ __all__ = [
     "GaussianProcessShapley",
     "Gradient",
     "Hsic",
+    "Direction",
+    "GradientMoment",
+    "GreedyPath",
     "KernelShap",
     "LeaveOneOut",
     "Lime",
@@ -155,6 +162,7 @@ __all__ += [
     "LinearSurrogate",
     "Occlusion",
     "Owen",
+    "Moment",
     "PathIntegral",
     "PermutationShapley",
     "Points",

@@ -150,7 +150,17 @@ def portions(total: int, most: int, until: Until | None) -> Iterator[int]:
         done += size
 
 
-def reached(until: Until | None, running: Running) -> bool:
+@runtime_checkable
+class Estimate(Protocol):
+    """What independent samples add up to."""
+
+    count: int
+
+    def result(self) -> tuple[Tensor, Tensor | None]:
+        """The estimate and its standard error, if they tell one."""
+
+
+def reached(until: Until | None, running: Estimate) -> bool:
     """Whether sampling may stop."""
     if until is None or running.count < FIRST:
         return False

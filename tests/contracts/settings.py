@@ -27,7 +27,9 @@ SMALL: dict[str, Estimator] = {
     "rise": ap.Rise(samples=50),
     "gradient": ap.Gradient(),
     "averaged-gradient": ap.AveragedGradient(samples=30, start=0.0),
+    "gradient-moment": ap.GradientMoment(samples=30, start=0.0),
     "path-integral": ap.PathIntegral(steps=8),
+    "greedy-path": ap.GreedyPath(),
 }
 # of sets of players, sampling on games of seven
 SMALL_SETS: dict[str, SetEstimator] = {
@@ -43,9 +45,12 @@ SMALL_SETS: dict[str, SetEstimator] = {
 # their answer does not depend on the seed
 DETERMINISTIC = (
     ap.LeaveOneOut, ap.AddOneIn, ap.Occlusion, ap.ExactShapley, ap.Gradient, ap.PathIntegral,
+    ap.GreedyPath,
 )  # fmt: skip
 # they read the grid that the players fill
 ON_A_GRID = (ap.Occlusion,)
+# they walk a path of their own for every output, so they are asked for one at a time
+ONE_OUTPUT = (ap.GreedyPath,)
 
 
 def fixed_cost(estimator: Estimator) -> Estimator:

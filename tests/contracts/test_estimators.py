@@ -16,7 +16,7 @@ from apportion.games import Ledger, counted, toy
 from apportion.players import Players
 from apportion.spec import parse, spell
 from apportion.types import Axiom
-from tests.contracts.settings import DETERMINISTIC, ON_A_GRID, SMALL, fixed_cost
+from tests.contracts.settings import DETERMINISTIC, ON_A_GRID, ONE_OUTPUT, SMALL, fixed_cost
 from tests.small import close, cnn, mlp, normal, table_game, untouched
 
 ROWS = [pytest.param(SMALL[name], id=name) for name in TABLE]
@@ -129,6 +129,10 @@ def test_chunk_size_does_not_change_the_answer(estimator) -> None:
 @pytest.mark.parametrize("estimator", ROWS)
 def test_several_outputs_are_stacked_single_runs(estimator) -> None:
     game = game_of(3, out=(2, 3))
+    if isinstance(estimator, ONE_OUTPUT):
+        with pytest.raises(ap.BadRequest, match=r"ap\.picked\(game, 0\)"):
+            ap.attribute(game, estimator)
+        return
     all_at_once = ap.attribute(game, estimator)
     for i, j in product(range(2), range(3)):
         single = ap.attribute(ap.picked(game, i, j), estimator)
@@ -291,6 +295,7 @@ def test_error_falls_as_root_of_samples_and_intervals_cover(name) -> None:
         "linear-surrogate",
         "rise",
         "averaged-gradient",
+        "gradient-moment",
     ],
 )
 def test_until_stops_early_or_says_that_it_could_not(name) -> None:
@@ -298,6 +303,7 @@ def test_until_stops_early_or_says_that_it_could_not(name) -> None:
     base = {
         "permutation-shapley": {"orders": 4000},
         "averaged-gradient": {"samples": 20_000, "start": 0.0},
+        "gradient-moment": {"samples": 20_000, "start": 0.0},
     }
     make = lambda **o: TABLE[name](**{**base.get(name, {"samples": 20_000}), **o})
     loose, impossible = StandardError(0.2), StandardError(1e-7)
