@@ -5,6 +5,7 @@ a model
 """
 
 from . import backward, evaluate, games, linear, players, removals, report, training, values, zoo
+from . import backward, evaluate, games, maps, players, removals, report, training, values, zoo
 from .attribute import attribute, versions
 from .attribution import Attribution, Credit
 from .estimators import (
@@ -146,6 +147,7 @@ __all__ = [
     "from_function",
     "games",
     "linear",
+    "maps",
     "load",
     "picked",
     "players",

@@ -35,6 +35,12 @@ WORKS = {
         "networks",
         "WACV", 2018, ("doi:10.1109/WACV.2018.00097", "arXiv:1710.11063"),
     ),
+    "desai2020": Work(
+        "Desai and Ramaswamy",
+        "Ablation-CAM: Visual explanations for deep convolutional network via gradient-free "
+        "localization",
+        "WACV", 2020, ("doi:10.1109/WACV45572.2020.9093360",),
+    ),
     "draelos2020": Work(
         "Draelos and Carin",
         "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural "
@@ -72,9 +78,19 @@ WORKS = {
         "Striving for simplicity: The all convolutional net",
         "ICLR workshop", 2015, ("arXiv:1412.6806",),
     ),
+    "wang2020": Work(
+        "Wang, Wang, Du, Yang, Zhang, Ding, Mardziel and Hu",
+        "Score-CAM: Score-weighted visual explanations for convolutional neural networks",
+        "CVPR workshop", 2020, ("arXiv:1910.01279",),
+    ),
     "zeiler2014": Work(
         "Zeiler and Fergus",
         "Visualizing and understanding convolutional networks",
         "ECCV", 2014, ("doi:10.1007/978-3-319-10590-1_53", "arXiv:1311.2901"),
+    ),
+    "zhou2016": Work(
+        "Zhou, Khosla, Lapedriza, Oliva and Torralba",
+        "Learning deep features for discriminative localization",
+        "CVPR", 2016, ("arXiv:1512.04150",),
     ),
 }  # fmt: skip

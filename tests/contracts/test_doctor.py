@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from apportion.backward import CP_LRP, GUIDED, TABLE, Finding, Rules, epsilon, unruled
+from apportion.backward import CP_LRP, GRAD_CAM, GUIDED, TABLE, Finding, Rules, epsilon, unruled
 from apportion.backward.linear import plain
 from apportion.taps import Call
 from tests.contracts.ruled import Normed, Recurrent, function
@@ -238,7 +238,11 @@ def test_writing_models_are_read_as_they_are() -> None:
     assert [f.why for f in unruled(model, call, epsilon())] == [PRODUCT, BEND]
 
 
-@pytest.mark.parametrize("rules", [*TABLE.values(), None])
+# tables without functions need not look
+LOOKING = [*(rules for rules in TABLE.values() if rules.functions), None]
+
+
+@pytest.mark.parametrize("rules", LOOKING)
 def test_model_is_untouched(rules) -> None:
     model = decoder()
     next(model.parameters()).requires_grad_(False)
@@ -253,3 +257,8 @@ def test_model_is_untouched(rules) -> None:
 def test_findings_compare_as_values() -> None:
     [only] = unruled(function(torch.erf), ROW, CP_LRP)
     assert only == Finding("erf", BEND, "", "Function", "")
+
+
+def test_a_table_for_the_site_alone_wants_the_true_gradient_everywhere_else() -> None:
+    assert unruled(decoder(), Call((IDS,)), GRAD_CAM) == []
+    assert unruled(decoder(), Call((IDS,)), NOTHING)
