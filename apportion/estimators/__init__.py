@@ -26,6 +26,7 @@ from .hsic import Bandwidth, Hsic
 from .joint_shapley import JointShapley
 from .gradient_moment import GradientMoment, Moment
 from .greedy_path import Direction, GreedyPath
+from .hsic import Bandwidth, Hsic
 from .kernel_shap import KernelShap
 from .leave_one_out import LeaveOneOut
 from .lime import Distance, Lime
