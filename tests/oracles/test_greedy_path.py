@@ -143,7 +143,7 @@ def test_moves_fill_every_step_and_no_gate_leaves_its_range() -> None:
     assert len(path) == steps + 1 and credit.cost == ap.Cost(2, steps + 1) == estimator.cost(10)
     moved = path[:-1] - path[1:]
     assert float(moved.min()) >= -1e-12 and float(path.min()) >= 0 and float(path.max()) <= 1
-    close(moved.sum(1)[:-1], torch.full((steps - 1,), 0.7), atol=1e-12)
+    close(moved.sum(1)[:-1], torch.full((steps - 1,), 0.7, dtype=torch.float64), atol=1e-12)
     close(path[-1], torch.zeros(10), atol=0)
 
 
