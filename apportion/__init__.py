@@ -4,8 +4,19 @@ credit = attribute(game, estimator)          game = players + value + removal (+
 a model
 """
 
-from . import backward, evaluate, games, linear, players, removals, report, training, values, zoo
-from . import backward, evaluate, games, maps, players, removals, report, training, values, zoo
+from . import (
+    backward,
+    evaluate,
+    games,
+    linear,
+    maps,
+    players,
+    removals,
+    report,
+    training,
+    values,
+    zoo,
+)
 from .attribute import attribute, versions
 from .attribution import Attribution, Credit
 from .estimators import (
@@ -23,17 +34,16 @@ from .estimators import (
     FaithfulShapley,
     GaussianProcessShapley,
     Gradient,
-    Hsic,
-    JointShapley,
     GradientMoment,
     GreedyPath,
     Hsic,
+    JointShapley,
     KernelShap,
     LeaveOneOut,
     Lime,
     LinearSurrogate,
-    NShapley,
     Moment,
+    NShapley,
     Occlusion,
     Owen,
     PathIntegral,

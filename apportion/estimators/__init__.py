@@ -22,11 +22,10 @@ from .faithful_banzhaf import FaithfulBanzhaf
 from .faithful_shapley import FaithfulShapley
 from .gaussian_process_shapley import GaussianProcessShapley
 from .gradient import Gradient
-from .hsic import Bandwidth, Hsic
-from .joint_shapley import JointShapley
 from .gradient_moment import GradientMoment, Moment
 from .greedy_path import Direction, GreedyPath
 from .hsic import Bandwidth, Hsic
+from .joint_shapley import JointShapley
 from .kernel_shap import KernelShap
 from .leave_one_out import LeaveOneOut
 from .lime import Distance, Lime
