@@ -202,7 +202,12 @@ def doctor(
     if not found:
         out.print(f"{rules}: every operation with parameters or products has a rule")
         return
-    out.print(f"{rules}: {len(found)} operations without a rule keep their own gradient")
+    kept = len([f for f in found if not f.falls_back])
+    out.print(f"{rules}: {kept} operations without a rule keep their own gradient")
+    if kept < len(found):
+        out.print(
+            f"{rules}: {len(found) - kept} operations without a rule fall back to a local one"
+        )
     counts = Counter((f.operation, f.why, f.module, f.hint) for f in found)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("count", "operation", "why it matters", "in", "first place", "hint"):

@@ -109,15 +109,15 @@ def rules_page() -> str:
         "another derivative. [Patents](../choose.md#patents) may cover some of them.\n"
     ]
     for name, rules in backward.TABLE.items():
-        known = sorted({operation.__name__ for operation in rules.functions})
-        claim = (
-            "Conserves: on values linear in the logits, and without biases, credit sums to the "
-            "value."
-            if rules.conserves
-            else "Does not claim to conserve."
-        )
-        parts += [f"## {name}\n", f"`{rules.name}`. {claim}\n"]
+        known = sorted({operation.__name__ for operation in rules.known()})
+        parts += [f"## {name}\n", f"`{rules.name}`. {rules.claim}\n"]
         parts += ["Knows: " + ", ".join(known) + "\n"] if known else []
+        if rules.at_input:
+            first = sorted({operation.__name__ for operation in rules.at_input})
+            parts += ["Own rule for the layer that reads the input: " + ", ".join(first) + "\n"]
+        if rules.fallback:
+            local = sorted({operation.__name__ for operation in rules.fallback})
+            parts += ["Falls back to local rules for: " + ", ".join(local) + "\n"]
         if rules.at_site is not None:
             parts += [f"At the players' site: {described(rules.at_site)}\n"]
         parts += [*[f"> {citations.REFERENCES[key]}" for key in rules.cites], ""]

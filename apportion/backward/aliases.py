@@ -98,6 +98,33 @@ _SPELLINGS: dict[Callable, tuple[Callable, ...]] = {
     torch.exp: (Tensor.exp, Tensor.exp_, torch.exp_),
     torch.erf: (Tensor.erf, Tensor.erf_, torch.erf_, torch.special.erf),
     torch.sqrt: (Tensor.sqrt, Tensor.sqrt_, torch.sqrt_),
+    torch.abs: (Tensor.abs, Tensor.__abs__, Tensor.abs_, torch.abs_, torch.absolute),
+    torch.sin: (Tensor.sin, Tensor.sin_, torch.sin_),
+    torch.cos: (Tensor.cos, Tensor.cos_, torch.cos_),
+    torch.atan: (Tensor.atan, Tensor.atan_, torch.atan_, torch.arctan, Tensor.arctan),
+    torch.sinh: (Tensor.sinh, Tensor.sinh_, torch.sinh_),
+    torch.asinh: (Tensor.asinh, Tensor.asinh_, torch.asinh_, torch.arcsinh, Tensor.arcsinh),
+    torch.log: (Tensor.log, Tensor.log_, torch.log_),
+    torch.log1p: (Tensor.log1p, Tensor.log1p_, torch.log1p_, torch.special.log1p),
+    torch.expm1: (Tensor.expm1, Tensor.expm1_, torch.expm1_, torch.special.expm1),
+    F.logsigmoid: (),
+    F.tanhshrink: (),
+    F.softshrink: (),
+    F.hardshrink: (torch.hardshrink, Tensor.hardshrink),
+    F.threshold: (torch.threshold, torch.threshold_),
+    # pools that pick the largest
+    F.max_pool1d: (torch.max_pool1d,),
+    F.max_pool1d_with_indices: (),
+    F.max_pool2d: (torch.max_pool2d,),
+    F.max_pool2d_with_indices: (),
+    F.max_pool3d: (torch.max_pool3d,),
+    F.max_pool3d_with_indices: (),
+    F.adaptive_max_pool1d: (),
+    F.adaptive_max_pool1d_with_indices: (),
+    F.adaptive_max_pool2d: (),
+    F.adaptive_max_pool2d_with_indices: (),
+    F.adaptive_max_pool3d: (),
+    F.adaptive_max_pool3d_with_indices: (),
     # recurrent cells arrive whole
     torch.lstm: (),
     torch.gru: (),
@@ -121,10 +148,26 @@ PRODUCTS |= {
     torch.cosine_similarity, torch.cdist,
 }  # fmt: skip
 WHOLE = {F.glu, F.normalize, torch.prod}
-WEIGHTED = {
-    F.linear, torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d,
-    torch.conv_transpose2d, torch.conv_transpose3d, torch.addmm, torch.addmv, F.bilinear,
-    F.batch_norm, F.prelu,
+CONVOLUTIONS: list[Callable] = [
+    torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d,
+    torch.conv_transpose3d,
+]  # fmt: skip
+DENSE: list[Callable] = [F.linear, torch.addmm, torch.addmv]
+# max pools: the spelling that also tells where -> the plain one, and over how many axes
+POOLS: dict[Callable, tuple[Callable, int]] = {
+    F.max_pool1d_with_indices: (F.max_pool1d, 1),
+    F.max_pool2d_with_indices: (F.max_pool2d, 2),
+    F.max_pool3d_with_indices: (F.max_pool3d, 3),
+    F.adaptive_max_pool1d_with_indices: (F.adaptive_max_pool1d, 1),
+    F.adaptive_max_pool2d_with_indices: (F.adaptive_max_pool2d, 2),
+    F.adaptive_max_pool3d_with_indices: (F.adaptive_max_pool3d, 3),
+}
+POOLS |= {pool: (pool, axes) for pool, axes in POOLS.values()}
+LAYERS = {*CONVOLUTIONS, *DENSE}
+WEIGHTED = LAYERS | {F.bilinear, F.batch_norm, F.prelu}
+CELLS = {
+    torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu,
+    torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell,
 }  # fmt: skip
 PRODUCTS |= {
     F.scaled_dot_product_attention,
@@ -137,6 +180,13 @@ PRODUCTS |= {
 ACTIVATIONS: list[Callable] = [
     F.relu, F.relu6, F.hardtanh, torch.clamp, F.leaky_relu, F.elu, F.selu, F.celu, F.silu, F.gelu,
     F.mish, F.hardswish, F.softsign, torch.tanh,
+]  # fmt: skip
+
+# functions of each element alone, beside the activations
+ELEMENTWISE: list[Callable] = [
+    torch.sigmoid, F.softplus, torch.exp, torch.erf, torch.sqrt, torch.rsqrt, torch.reciprocal,
+    torch.abs, torch.square, torch.sin, torch.cos, torch.atan, torch.sinh, torch.asinh, torch.log,
+    torch.log1p, torch.expm1, F.logsigmoid, F.tanhshrink, F.softshrink, F.hardshrink, F.threshold,
 ]  # fmt: skip
 
 

@@ -8,9 +8,9 @@ the relevance of that site, because d(gate * x) / d gate = x.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..types import BadRequest
-from .aliases import CANONICAL, out_of_place, received, tensors_in
+from .aliases import CANONICAL, CELLS, LAYERS, WEIGHTED, out_of_place, received, tensors_in
+from .entry import Entry
+from .paired import Paired, Tape
+from .places import Inside, Place, Where, both, followed
 from .vjp import turned
 from .written import SPECIAL, Written
 
@@ -26,6 +29,8 @@ from .written import SPECIAL, Written
 Replacement = Callable[..., Any]
 # (activation, gradient that arrives there) -> the gradient that goes on; (batch, *support) each
 SiteRule = Callable[[Tensor, Tensor], Tensor]
+
+Table = Mapping[Callable, Replacement | Paired]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,46 +40,151 @@ class Rules:
     """
 
     name: str
-    functions: Mapping[Callable, Replacement]
+    functions: Table
     # claim: credits of a cut sum to a value linear in the logits, where no biases add to it
     conserves: bool = False
     cites: tuple[str, ...] = ()
     at_site: SiteRule | None = None
+    # rules that count only in some places of the model, before `functions`; the last that fits
+    placed: tuple[tuple[Where, Table], ...] = ()
+    # rules of operations that read the players' input itself: they return relevance, not a gradient
+    at_input: Mapping[Callable, Replacement] = field(default_factory=dict)
+    # asked last: local rules of operations the table does not know, which are named all the same
+    fallback: Table = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Any spelling may be written: the mode looks rules up under the canonical one."""
-        canonical = {CANONICAL.get(f, f): rule for f, rule in self.functions.items()}
-        for case, plain in SPECIAL.items():
-            if plain in canonical:
-                canonical.setdefault(case, canonical[plain])
-        object.__setattr__(self, "functions", canonical)
+        object.__setattr__(self, "functions", _canonical(self.functions))
+        object.__setattr__(self, "at_input", _canonical(self.at_input))
+        object.__setattr__(self, "fallback", _canonical(self.fallback))
+        placed = tuple((where, _canonical(table)) for where, table in self.placed)
+        object.__setattr__(self, "placed", placed)
+        if self.at_input and self.at_site is not None:
+            raise BadRequest(
+                f"{self.name} has rules for the first layer and one at the players' site; both say "
+                "what arrives at a gate. Use one of the two."
+            )
+
+    def rule(self, operation: Callable, place: Place) -> Replacement | Paired | None:
+        """The rule of an operation where it runs; None = its own gradient."""
+        listed = self.listed(operation, place)
+        return self.fallback.get(operation) if listed is None else listed
+
+    def listed(self, operation: Callable, place: Place) -> Replacement | Paired | None:
+        """The same without the fallback."""
+        for where, table in reversed(self.placed):
+            if operation in table and where(place):
+                return table[operation]
+        return self.functions.get(operation)
+
+    def known(self) -> set[Callable]:
+        """Operations it has a rule for, somewhere."""
+        tables = (self.functions, self.at_input, *(table for _, table in self.placed))
+        return {operation for table in tables for operation in table}
+
+    @property
+    def paired(self) -> bool:
+        """Whether it compares two runs: then credit sums to v(all) - v(none)."""
+        tables = (self.functions, self.fallback, *(table for _, table in self.placed))
+        return any(isinstance(rule, Paired) for table in tables for rule in table.values())
+
+    @property
+    def claim(self) -> str:
+        """What credit sums to under it."""
+        if self.paired:
+            return (
+                "On values linear in the logits credit sums to v(all) - v(none), biases included, "
+                "where every operation has a rule."
+            )
+        if self.conserves:
+            return (
+                "Conserves: on values linear in the logits, and without biases, credit sums to the "
+                "value."
+            )
+        return "Does not claim to conserve."
 
     @contextmanager
-    def on(self, model: nn.Module) -> Iterator[Bending]:
+    def on(
+        self, model: nn.Module, entry: Entry | None = None, tape: Tape | None = None
+    ) -> Iterator[Bending]:
         """Inside, operations of the table have their bent derivative. Enter it around the model's
-        own forward only.
+        own forward only. A table that is `paired` needs a tape of the run without players.
         """
         refuse_opaque(model, self.name)
-        with Bending(self.functions) as bending:
+        wheres = [where for where, _ in self.placed]
+        with followed(model, wheres) as path, Bending(self, path, entry, tape) as bending:
             yield bending
+
+    def entry(self) -> Entry | None:
+        """What gates at the input open, where the table has rules for it."""
+        return Entry(self.at_input, self.name) if self.at_input else None
 
     def arriving(self, work: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """What makes the activation at a site, with the site's rule behind it."""
         rule = self.at_site
         return work if rule is None else lambda x: turned(work(x), rule)
 
+    # -- tables made of tables
+
     def __or__(self, other: Rules) -> Rules:
         """Both tables; where both have a rule the right one's counts."""
+        everywhere = other.functions.keys()
+        placed = tuple((where, _without(table, everywhere)) for where, table in self.placed)
         return Rules(
             f"{self.name} | {other.name}",
-            {**self.functions, **other.functions},
+            dict(self.functions) | dict(other.functions),
             False,
             self.cites + other.cites,
             self.at_site if other.at_site is None else other.at_site,
+            tuple((where, table) for where, table in placed if table) + other.placed,
+            {**{f: r for f, r in self.at_input.items() if f not in everywhere}, **other.at_input},
+            dict(self.fallback) | dict(other.fallback),
+        )
+
+    def within(self, where: Where | str) -> Rules:
+        """Its rules only in some places: a module pattern, layers(start, stop), or any function of
+        a Place. To join with others: epsilon() | gamma(0.25).within("features.*").
+        """
+        if self.at_input or self.at_site is not None:
+            raise BadRequest(
+                f"{self.name} has rules where the players are, which is one place already; join it "
+                "with `|` after within()"
+            )
+        chosen = Inside(where) if isinstance(where, str) else where
+        placed = tuple((both(chosen, inner), table) for inner, table in self.placed)
+        everywhere = dict(self.fallback) | dict(self.functions)
+        own = ((chosen, everywhere),) if everywhere else ()
+        return Rules(f"{self.name} in {where}", {}, False, self.cites, placed=own + placed)
+
+    def only(self, operations: Iterable[Callable]) -> Rules:
+        """Its rules for these operations: gamma(0.25).only(CONVOLUTIONS)."""
+        kept = {CANONICAL.get(f, f) for f in operations}
+        return Rules(
+            self.name,
+            {f: rule for f, rule in self.functions.items() if f in kept},
+            False,
+            self.cites,
+            self.at_site,
+            tuple((w, {f: r for f, r in table.items() if f in kept}) for w, table in self.placed),
+            {f: rule for f, rule in self.at_input.items() if f in kept},
+            {f: rule for f, rule in self.fallback.items() if f in kept},
         )
 
     def __repr__(self) -> str:
         return self.name
+
+
+def _canonical(table: Mapping[Callable, Any]) -> dict[Callable, Any]:
+    """Under canonical spellings; special cases follow their plain operation where not listed."""
+    canonical = {CANONICAL.get(f, f): rule for f, rule in table.items()}
+    for case, plain in SPECIAL.items():
+        if plain in canonical:
+            canonical.setdefault(case, canonical[plain])
+    return canonical
+
+
+def _without(table: Table, operations: Collection[Callable]) -> Table:
+    return {f: rule for f, rule in table.items() if f not in operations}
 
 
 class Bending(TorchFunctionMode):
@@ -82,9 +192,12 @@ class Bending(TorchFunctionMode):
     model.
     """
 
-    def __init__(self, functions: Mapping[Callable, Replacement]) -> None:
+    def __init__(
+        self, rules: Rules, path: list[str], entry: Entry | None, tape: Tape | None
+    ) -> None:
         super().__init__()
-        self.functions = functions
+        self.rules, self.path, self.entry, self.tape = rules, path, entry, tape
+        self.layers = 0  # operations with weights so far
         self.paused = 0
         self.written = Written()
 
@@ -104,26 +217,49 @@ class Bending(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if (
-            self.paused
-            or not torch.is_grad_enabled()
-            or not any(x.requires_grad for x in tensors_in(args, kwargs))
-        ):
+        if self.paused:
             return func(*args, **kwargs)
-        result = self._bent(func, args, kwargs)
+        meant, second = self.written.meant(func, args, kwargs)
+        rule = self._rule(meant, func, args, kwargs)
+        if not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        if self.entry is not None and self.entry.meets(args, kwargs):
+            if meant in self.entry.rules:
+                rule = self.entry.rules[meant]
+            elif rule is None and meant not in WEIGHTED | CELLS:
+                return self.entry.moved(func, args, kwargs)
+            else:  # a first layer of another kind
+                args, kwargs = self.entry.ordinary(args, kwargs)
+        if not any(x.requires_grad for x in tensors_in(args, kwargs)):
+            return func(*args, **kwargs)
+        result = _bent(rule, second, func, args, kwargs)
         self.written.note(func, args, kwargs, result)
         return result
 
-    def _bent(self, func: Callable, args: tuple, kwargs: dict) -> Any:
-        meant, second = self.written.meant(func, args, kwargs)
-        rule = self.functions.get(meant)
-        if rule is None:
-            return func(*args, **kwargs)
-        operation, args, kwargs, into = out_of_place(func, args, kwargs)
-        if second:  # a product of tensors is the same bits in either order
-            operation, args, kwargs = torch.mul, tuple(tensors_in(args, kwargs)[::-1]), {}
-        result = rule(operation, *args, **kwargs)
-        return result if into is None else received(into, result)
+    def _rule(
+        self, meant: Callable, func: Callable, args: tuple, kwargs: dict
+    ) -> Replacement | None:
+        rule = self.rules.rule(meant, Place(self.path[-1], self.layers))
+        self.layers += meant in LAYERS
+        if not isinstance(rule, Paired):
+            return rule
+        if self.tape is None:
+            raise BadRequest(
+                f"{self.rules.name} compares two runs of a model; use game.under(...), which makes "
+                "both"
+            )
+        return self.tape.facing(rule, func, args, kwargs)
+
+
+def _bent(rule: Replacement | None, second: bool, func: Callable, args: tuple, kwargs: dict) -> Any:
+    """A call under its rule; `second`: the variable of a gated product comes second."""
+    if rule is None:
+        return func(*args, **kwargs)
+    operation, args, kwargs, into = out_of_place(func, args, kwargs)
+    if second:  # a product of tensors is the same bits in either order
+        operation, args, kwargs = torch.mul, tuple(tensors_in(args, kwargs)[::-1]), {}
+    result = rule(operation, *args, **kwargs)
+    return result if into is None else received(into, result)
 
 
 def refuse_opaque(model: nn.Module, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,11 @@ from torch.overrides import TorchFunctionMode
 
 from ..taps import Call
 from .aliases import (
+    ACTIVATIONS,
     CANONICAL,
+    CELLS,
+    ELEMENTWISE,
+    LAYERS,
     PRODUCTS,
     REVERSED,
     WEIGHTED,
@@ -26,8 +30,11 @@ from .aliases import (
     tensors_in,
 )  # fmt: skip
 from .base import Rules, refuse_opaque
-from .written import Written, gated
+from .places import Place
+from .probe import breaks
+from .written import Written, gated, power
 
+_CURVES = {*ELEMENTWISE, *ACTIVATIONS, torch.pow, power}
 _BENDS = {
     F.softmax,
     F.log_softmax,
@@ -43,10 +50,6 @@ _BENDS = {
     F.group_norm,
     F.instance_norm,
 }
-_CELLS = {
-    torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu,
-    torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Finding:
     path: str
     module: str  # class of that module
     hint: str = ""
+    falls_back: bool = False  # to a local rule of the table, instead of its own gradient
 
 
 def unruled(model: nn.Module, call: Call, rules: Rules | None) -> list[Finding]:
@@ -72,12 +76,12 @@ def unruled(model: nn.Module, call: Call, rules: Rules | None) -> list[Finding]:
     """
     if rules is not None:
         refuse_opaque(model, rules.name)
-        if not rules.functions and rules.at_site is not None:
-            return []  # the true gradient everywhere else, on purpose
-    known = {} if rules is None else rules.functions
-    with _as_variables(model) as inside, _Watch(known, inside) as watch:
+    table = Rules("nothing", {}) if rules is None else rules
+    with _as_variables(model) as inside, _Watch(table, inside) as watch:
         given = call.map(lambda _, x: _variable(x) if x.is_floating_point() else x.clone())
         model(*given.args, **given.kwargs)
+    if rules is not None and rules.at_site is not None and not rules.known():
+        return []  # the true gradient everywhere else, on purpose
     return watch.found
 
 
@@ -97,9 +101,10 @@ class _Inside:
 class _Watch(TorchFunctionMode):
     """Notes unruled operations while the model runs."""
 
-    def __init__(self, known: Mapping[Callable, Any], inside: _Inside) -> None:
+    def __init__(self, rules: Rules, inside: _Inside) -> None:
         super().__init__()
-        self.known, self.place = known, inside.place
+        self.rules, self.place = rules, inside.place
+        self.layers = 0
         self.noted: list[tuple[Finding, Tensor | None]] = []  # with the variable that is bent
         self.gates: list[tuple[Tensor, Tensor]] = []  # sigmoids and what they are the sigmoid of
         self.written = Written()
@@ -118,9 +123,10 @@ class _Watch(TorchFunctionMode):
         result = _carried_out(func, args, kwargs)
         operation = CANONICAL.get(func)
         operands = tensors_in(args, kwargs)
+        known = self._knows(meant)
         if operation is torch.sigmoid:
             self.gates.append((result, operands[0]))
-        if meant is gated and meant in self.known:
+        if meant is gated and known:
             # bends inside an activation that is written out, which has a rule as a whole
             variable = operands[1 if second else 0]
             self.noted = [
@@ -128,28 +134,49 @@ class _Watch(TorchFunctionMode):
                 for f, bent in self.noted
                 if bent is None or not self.written.of(bent, variable)
             ]
-        elif operation is not None and meant not in self.known:
-            self._judge(operation, operands, _is_bend(func, operation, args))
+        elif not known:
+            self._judge(meant, func, args, kwargs, result)
         self.written.note(func, args, kwargs, result)
         return result
 
-    def _judge(self, operation: Callable, operands: list[Tensor], bends: bool) -> None:
-        if operation is torch.mul and self._gates(operands):
+    def _knows(self, meant: Callable) -> bool:
+        place = Place(self.place[-1][0], self.layers)
+        self.layers += meant in LAYERS
+        # the first layer reads the input; whether this is it shows when gates are there
+        first = meant in self.rules.at_input and place.layer == 0
+        return first or self.rules.listed(meant, place) is not None
+
+    def _judge(
+        self, meant: Callable, func: Callable, args: tuple, kwargs: dict, result: Any
+    ) -> None:
+        """Notes an operation without a rule, if that matters to the table."""
+        operation, operands = CANONICAL.get(func), tensors_in(args, kwargs)
+        falls_back = meant in self.rules.fallback
+        if operation is torch.mul and not falls_back and self._gates(operands):
             hint = "write it as F.silu(x), which tables know"
-            self._note(name_of(operation), "gate product that looks like SiLU", hint)
+            self._note(Finding("mul", "gate product that looks like SiLU", "", "", hint))
             return
-        why = _reason(operation, operands, bends)
+        why = ""
+        if operation is not None:
+            why = _reason(operation, operands, _is_bend(func, operation, args))
+        if not why and falls_back and meant in _CURVES and _varying(operands):
+            why = "nonlinear"
+        if not why and not falls_back and breaks(self.rules, func, args, kwargs, result):
+            why = "nonlinear"
         if why:
-            self._note(name_of(operation), why, "", operands[0] if why == "nonlinear" else None)
+            hint = "falls back to a local rule" if falls_back else ""
+            name = name_of(func if operation is None else operation)
+            bent = operands[0] if why == "nonlinear" else None
+            self._note(Finding(name, why, "", "", hint, falls_back), bent)
 
     def _gates(self, operands: list[Tensor]) -> bool:
         """Whether one operand is the sigmoid of the other: x * sigmoid(x)."""
         pairs = [(operands[0], operands[-1]), (operands[-1], operands[0])]
         return any(a is gate and b is source for a, b in pairs for gate, source in self.gates)
 
-    def _note(self, operation: str, why: str, hint: str, bent: Tensor | None = None) -> None:
+    def _note(self, finding: Finding, bent: Tensor | None = None) -> None:
         path, module = self.place[-1]
-        self.noted.append((Finding(operation, why, path, type(module).__name__, hint), bent))
+        self.noted.append((replace(finding, path=path, module=type(module).__name__), bent))
 
     def _leave(self, output: Any) -> None:
         """Derivatives that a model brings along, as torch.autograd.Function: no table sees them."""
@@ -164,7 +191,7 @@ class _Watch(TorchFunctionMode):
             if isinstance(node, BackwardCFunction):
                 name = node.name().removesuffix("Backward")
                 hint = "write its forward in torch functions, which tables know"
-                self._note(name, "derivative of its own", hint)
+                self._note(Finding(name, "derivative of its own", "", "", hint))
 
 
 def _carried_out(func: Callable, args: tuple, kwargs: dict) -> Any:
@@ -176,11 +203,15 @@ def _carried_out(func: Callable, args: tuple, kwargs: dict) -> Any:
     return result if into is None else received(into, result)
 
 
+def _varying(operands: list[Tensor]) -> list[Tensor]:
+    return [x for x in operands if x.requires_grad and not isinstance(x, nn.Parameter)]
+
+
 def _reason(operation: Callable, operands: list[Tensor], bends: bool) -> str:
-    varying = [x for x in operands if x.requires_grad and not isinstance(x, nn.Parameter)]
+    varying = _varying(operands)
     if not varying:
         return ""
-    if operation in _CELLS or any(isinstance(x, nn.Parameter) for x in operands):
+    if operation in CELLS or any(isinstance(x, nn.Parameter) for x in operands):
         return "parameters"
     if operation in WHOLE or (operation in PRODUCTS and len(varying) > 1):
         return "product of two variables"

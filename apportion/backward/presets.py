@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
-from . import signed, tempered
+from . import paired, tempered
 from .activation import deconvolved, first_only, guided, secant
-from .aliases import ACTIVATIONS
+from .aliases import ACTIVATIONS, CONVOLUTIONS, ELEMENTWISE, LAYERS, POOLS
 from .attention import halve, halve_factors, multi_head, quarters, values_only
 from .base import Replacement, Rules
 from .class_maps import GRAD_CAM, GRAD_CAM_PLUS_PLUS, LAYER_CAM
-from .linear import epsilon as epsilon_rule
+from .dynamic import localised
+from .layered import (
+    alpha_beta,
+    epsilon,
+    epsilon_alpha2_beta1,
+    epsilon_alpha2_beta1_flat,
+    epsilon_gamma_box,
+    epsilon_plus,
+    epsilon_plus_flat,
+    falling_gamma,
+    gamma,
+    z_plus,
+)
 from .linear import plain
 from .normalise import freeze, group_norm, layer_norm, normalize, rms_norm
+from .paired import Paired
 from .written import gated, power, quotient
 
 Table = dict[Callable, Replacement]
 
-_LAYERS: list[Callable] = [
-    F.linear, torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d,
-    torch.conv_transpose2d, torch.conv_transpose3d,
-]  # fmt: skip
 _NORMS: Table = {
     F.layer_norm: layer_norm,
     F.rms_norm: rms_norm,
@@ -38,7 +48,7 @@ _PRODUCTS: Table = {
     **dict.fromkeys((torch.mul, torch.matmul, torch.einsum, torch.tensordot), halve),
     **dict.fromkeys((torch.inner, torch.outer, torch.linalg.vecdot), halve),
     # with constant weights these are the ordinary linear operations
-    **dict.fromkeys(_LAYERS, halve_factors(0, 1, "input", "weight")),
+    **dict.fromkeys((F.linear, *CONVOLUTIONS), halve_factors(0, 1, "input", "weight")),
     torch.addmm: halve_factors(1, 2, "mat1", "mat2"),
     torch.addmv: halve_factors(1, 2, "mat", "vec"),
     **dict.fromkeys((torch.baddbmm, torch.addbmm), halve_factors(1, 2, "batch1", "batch2")),
@@ -102,40 +112,43 @@ def gim(temperature: float = 2.0) -> Rules:
 GIM = gim()
 
 
-def _layered(rule: Replacement) -> Table:
-    """One rule for every layer with weights; relevance passes activations unchanged."""
-    layers: list[Callable] = [*_LAYERS, torch.addmm, torch.addmv]
-    return {**_LINEAR, **dict.fromkeys(layers, rule), **_PASS}
+DEEPLIFT = Rules(
+    "DEEPLIFT",
+    {
+        **_LINEAR, **dict.fromkeys(LAYERS, plain),
+        **dict.fromkeys((*ACTIVATIONS, *ELEMENTWISE), Paired(paired.rescale)),
+        **dict.fromkeys(POOLS, Paired(paired.pooled)),
+        power: Paired(paired.rescale),
+        torch.pow: Paired(paired.power),
+    },
+    cites=("shrikumar2017",),
+)  # fmt: skip
+"""DeepLIFT's rescale rule: slopes between the run and the run in which no player is present, for
+derivatives. Softmaxes, norms and products of two variables have no rule and are named.
+
+Averaged over the rows of a background, `ap.averaged(game)`, it is what DeepLIFT-SHAP computes.
+"""
 
 
-def epsilon(eps: float = 1e-6) -> Rules:
-    """LRP-epsilon: stabilised linear layers and convolutions, relevance passes activations
-    unchanged.
+def dynamic(rules: Rules, others: Rules = CP_LRP) -> Rules:
+    """The same table, where operations that it does not know fall back to a rule of `others`, and
+    then to a local one that conserves: relevance passes elementwise functions unchanged, and
+    products, quotients and powers share it equally.
+
+    What only moves, adds or takes the largest of its inputs keeps its own gradient, which conserves
+    too. The game's notes and apportion doctor name every operation that fell back, and those that
+    keep a gradient which does not conserve. Unlike published, sums share relevance by the signed
+    summands, as everywhere in this library. [lee2025]
     """
-    return Rules(f"epsilon({eps:g})", _layered(epsilon_rule(eps)), cites=("bach2015",))
+    return localised(rules, others)
 
 
-def gamma(g: float = 0.25) -> Rules:
-    """LRP-gamma: contributions that agree with the sign of a unit's sum count 1 + g times. 0 is
-    gradient x input with activations passed, infinity is z+ where inputs are positive.
-    """
-    cites = ("montavon2019", "andéol2021")
-    return Rules(f"gamma({g:g})", _layered(signed.gamma(g)), conserves=True, cites=cites)
-
-
-def alpha_beta(alpha: float = 2.0, beta: float = 1.0, eps: float = 1e-6) -> Rules:
-    """LRP-alpha-beta: activating contributions share alpha, inhibiting ones -beta of the relevance
-    of each unit.
-    """
-    name = f"alpha_beta({alpha:g}, {beta:g})"
-    return Rules(name, _layered(signed.alpha_beta(alpha, beta, eps)), cites=("bach2015",))
-
-
-def z_plus(eps: float = 1e-6) -> Rules:
-    """LRP-z+: only activating contributions get relevance; alpha_beta(1, 0)."""
-    table = _layered(signed.alpha_beta(1, 0, eps))
-    return Rules("z_plus", table, cites=("montavon2017", "bach2015"))
-
+DYNAMIC_LRP = replace(
+    dynamic(Rules("CP_LRP", CP_LRP.functions, cites=CP_LRP.cites)),
+    name="DYNAMIC_LRP",
+    conserves=True,
+)
+"""CP-LRP with local rules for the operations it does not know, in the manner of DynamicLRP."""
 
 TABLE = {
     "cp-lrp": CP_LRP,
@@ -147,6 +160,14 @@ TABLE = {
     "gamma": gamma(),
     "z-plus": z_plus(),
     "alpha-beta": alpha_beta(),
+    "epsilon-plus": epsilon_plus(),
+    "epsilon-plus-flat": epsilon_plus_flat(),
+    "epsilon-alpha2-beta1": epsilon_alpha2_beta1(),
+    "epsilon-alpha2-beta1-flat": epsilon_alpha2_beta1_flat(),
+    "epsilon-gamma-box": epsilon_gamma_box(),
+    "falling-gamma": falling_gamma(),
+    "deeplift": DEEPLIFT,
+    "dynamic-lrp": DYNAMIC_LRP,
     # at the players' own site
     "grad-cam": GRAD_CAM,
     "grad-cam-plus-plus": GRAD_CAM_PLUS_PLUS,

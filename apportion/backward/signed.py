@@ -79,8 +79,8 @@ def gamma(g: float) -> Callable[..., Tensor]:
         value = operation(*args, **kwargs).detach()
         layer = layer_of(operation, args, kwargs)
         more, less = (part(layer, keep=1.0, more=g) for part in (_positive, _negative))
-        surrogate = scaled(more, _share(value, more, value > 0))
-        return bent(surrogate + scaled(less, _share(value, less, value < 0)), value)
+        surrogate = scaled(more, share(value, more, value > 0))
+        return bent(surrogate + scaled(less, share(value, less, value < 0)), value)
 
     return rule
 
@@ -103,10 +103,10 @@ def alpha_beta(alpha: float, beta: float, eps: float = 1e-6) -> Callable[..., Te
         value = operation(*args, **kwargs).detach()
         layer = layer_of(operation, args, kwargs)
         more = _positive(layer, keep=0.0, more=1.0)
-        surrogate = scaled(more, alpha * _share(value, more, eps=eps))
+        surrogate = scaled(more, alpha * share(value, more, eps=eps))
         if beta:
             less = _negative(layer, keep=0.0, more=1.0)
-            surrogate = surrogate + scaled(less, -beta * _share(value, less, eps=eps))
+            surrogate = surrogate + scaled(less, -beta * share(value, less, eps=eps))
         return bent(surrogate, value)
 
     return rule
@@ -143,7 +143,7 @@ def _parts(
     return total + layer.run(torch.where(x < 0, x, nothing), down(layer.weight), None)
 
 
-def _share(value: Tensor, total: Tensor, where: Tensor | None = None, eps: float = 0.0) -> Tensor:
+def share(value: Tensor, total: Tensor, where: Tensor | None = None, eps: float = 0.0) -> Tensor:
     """Value / total, which turns relevance per output into relevance per contribution; 0 where
     there is nothing to share.
     """

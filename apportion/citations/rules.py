@@ -58,10 +58,30 @@ WORKS = {
         "Grad-CAM: Visual explanations from deep networks via gradient-based localization",
         "ICCV", 2017, ("doi:10.1109/ICCV.2017.74", "arXiv:1610.02391"),
     ),
+    "eberle2020": Work(
+        "Eberle, Büttner, Kräutli, Müller, Valleriani and Montavon",
+        "Building and interpreting deep similarity models",
+        "IEEE TPAMI", 2020, ("doi:10.1109/TPAMI.2020.3020738", "arXiv:2003.05431"),
+    ),
     "edin2025": Work(
         "Edin, Csordás, Ruotsalo, Wu, Maistro, Huang and Maaløe",
         "GIM: Improved interpretability for large language models",
         "", 2025, ("arXiv:2505.17630",),
+    ),
+    "kohlbrenner2020": Work(
+        "Kohlbrenner, Bauer, Nakajima, Binder, Samek and Lapuschkin",
+        "Towards best practice in explaining neural network decisions with LRP",
+        "IJCNN", 2020, ("arXiv:1910.09840",),
+    ),
+    "lapuschkin2019": Work(
+        "Lapuschkin, Wäldchen, Binder, Montavon, Samek and Müller",
+        "Unmasking Clever Hans predictors and assessing what machines really learn",
+        "Nature Communications 10, 1096", 2019, ("doi:10.1038/s41467-019-08987-4",),
+    ),
+    "lee2025": Work(
+        "Lee, Smith-Halverson and Millán Arias",
+        "Always keep your promises: A model-agnostic attribution algorithm for neural networks",
+        "", 2025, ("arXiv:2512.07010",),
     ),
     "montavon2017": Work(
         "Montavon, Lapuschkin, Binder, Samek and Müller",

@@ -4,7 +4,7 @@ removed at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -128,3 +128,13 @@ def idle_note(players: Players, removal: Mapping[str, Removal], idle: list[int])
         f"{len(idle)} of {players.n} players equal their replacement, so their credit is 0 by "
         f"construction ({named})",
     )
+
+
+def refuse_undefined(removals: Iterable[Removal]) -> None:
+    """A displacement of one unit is no absence, so nothing is worth v(no player) under it."""
+    undefined = [r.reference for r in removals if not r.reference.absence]
+    if undefined:
+        raise BadRequest(
+            f"v(no player) is undefined under {undefined[0]!r}: it is a unit displacement, not an "
+            "absence. Use Gradient() or AveragedGradient(), or a removal such as Blend(zeros())."
+        )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..backward import Entry
 from ..players import Players, spread
 from ..removals import Filling, Removal, filling
 from ..taps import Site
@@ -30,16 +31,21 @@ class Editor:
     clean: Clean
     recorder: Recorder
 
-    def edits(self, gates: Mapping[Site, Tensor], draw: Tensor) -> dict[Site, Edit]:
+    def edits(
+        self, gates: Mapping[Site, Tensor], draw: Tensor, entry: Entry | None = None
+    ) -> dict[Site, Edit]:
         """By site: (row * instance, *support) in, the same with absent elements replaced. `gates`
-        at each site has one row per coalition, or per row x instance.
+        at each site has one row per coalition, or per row x instance. At the model's input `entry`
+        says how gates and blend are joined.
         """
         return {
-            site: self._edit(site, gates[site], draw, draw * SEED_STEP + k)
+            site: self._edit(site, gates[site], draw, draw * SEED_STEP + k, entry)
             for k, site in enumerate(self.players.owner)
         }
 
-    def _edit(self, site: Site, gates: Tensor, draw: Tensor, seeds: Tensor) -> Edit:
+    def _edit(
+        self, site: Site, gates: Tensor, draw: Tensor, seeds: Tensor, entry: Entry | None
+    ) -> Edit:
         count, convention = len(draw), self.clean.convention
         n, owner, removal = convention.instances, self.players.owner[site], self.removals[site]
         axes = len(self.clean.supports[site])
@@ -66,8 +72,15 @@ class Editor:
             rows = x.unflatten(0, (count, n, *windows))
             held = rows.detach()
             absent = self.recorder.absent(site, held, draw) if recorded is None else recorded
-            out = removal(rows, padded, absent.to(x.device), seeds).flatten(0, 1 + len(windows))
-            return convention.lay(out) if at_input else out
+            blend = removal(rows, padded, absent.to(x.device), seeds)
+            last = 1 + len(windows)
+            out = blend.flatten(0, last)
+            if not at_input:
+                return out
+            laid = convention.lay(out)
+            if entry is None:
+                return laid
+            return entry.open(laid, padded.expand_as(blend).flatten(0, last))
 
         return edit
 

@@ -11,17 +11,25 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from ..backward import Rules, unruled
+from ..backward import Rules, Tape, unruled
 from ..players import Players
 from ..removals import Removal, blends, filling, within
 from ..taps import Call, Site, edited, module_at, run
 from ..types import BadRequest, Cited, Work
 from ..values import Value
-from .absence import by_kind, draws_of, idle_note, idle_players, kind_at
+from .absence import (
+    by_kind,
+    draws_of,
+    idle_note,
+    idle_players,
+    kind_at,
+    refuse_undefined,
+)
 from .base import Description, Domain, admit, checked, derivatives, no_gradient, unreached
 from .calls import admit_value, convention
 from .editor import Editor
 from .record import Recorder
+from .ruled import refuse_unruled, unruled_note
 from .survey import Clean, survey
 
 
@@ -123,7 +131,8 @@ class ModelGame:
     def grad_price(self) -> Work | None:
         n = self.clean.convention.instances
         outputs = max(self.clean.values[0].numel(), 1)
-        return Work(forwards=n, backwards=n * outputs) if self.domain == "unit" else None
+        runs = 2 if self.question.rules is not None and self.question.rules.paired else 1
+        return Work(forwards=n * runs, backwards=n * outputs) if self.domain == "unit" else None
 
     @property
     def exact(self) -> bool:
@@ -176,16 +185,8 @@ class ModelGame:
         table has no rule for.
         """
         game = self._like(replace(self.question, rules=rules), self.clean, self.recorder)
-        if strict and game._findings:
-            listed = dict.fromkeys(
-                f"{f.operation} in {f.path or 'the model'} ({f.module}, {f.why})"
-                for f in game._findings
-            )
-            raise BadRequest(
-                f"{rules.name} has no rule for {len(game._findings)} operations: "
-                f"{'; '.join(list(listed)[:5])}. Add rules with `rules | Rules(...)`; apportion "
-                "doctor lists them all."
-            )
+        if strict:
+            refuse_unruled(game._findings, rules)
         return game
 
     def removing(self, removal: Removal | Mapping[str, Removal]) -> ModelGame:
@@ -275,13 +276,8 @@ class ModelGame:
 
     def _state(self, gates: Tensor, draw: Tensor | None) -> Tensor:
         state = admit(self, gates, draw)
-        undefined = [r.reference for r in self._removals.values() if not r.reference.absence]
-        if undefined and len(gates) and bool((gates == 0).all(-1).any()):
-            raise BadRequest(
-                f"v(no player) is undefined under {undefined[0]!r}: it is a unit displacement, not "
-                "an absence. Use Gradient() or AveragedGradient(), or a removal such as "
-                "Blend(zeros())."
-            )
+        if len(gates) and bool((gates == 0).all(-1).any()):
+            refuse_undefined(self._removals.values())
         return state
 
     def _alone(self, values: Tensor, gates: Tensor) -> None:
@@ -307,10 +303,12 @@ class ModelGame:
         """
         count, q = len(draw), self.question
         call = self.clean.convention.rows(count)
-        edits = self._editor.edits(gates, draw)
+        entry = q.rules.entry() if bend and q.rules is not None else None
+        tape = self._without_players(gates, draw) if bend else None
+        edits = self._editor.edits(gates, draw, entry)
         with ExitStack() as stack:
             if bend and q.rules is not None:
-                bending = stack.enter_context(q.rules.on(q.model))
+                bending = stack.enter_context(q.rules.on(q.model, entry, tape))
                 edits = {site: bending.outside(q.rules.arriving(e)) for site, e in edits.items()}
             stack.enter_context(edited(q.model, edits))
             output = run(q.model, call, q.weights)
@@ -323,6 +321,20 @@ class ModelGame:
                 "input row."
             )
         return values
+
+    def _without_players(self, gates: Mapping[Site, Tensor], draw: Tensor) -> Tape | None:
+        """What a paired table compares with: the same rows and draws, nobody present."""
+        q = self.question
+        if q.rules is None or not q.rules.paired:
+            return None
+        refuse_undefined(self._removals.values())
+        nobody = {site: torch.zeros_like(x) for site, x in gates.items()}
+        edits, tape = self._editor.edits(nobody, draw), Tape()
+        with torch.no_grad(), q.rules.on(q.model, tape=tape) as bending:
+            outside = {site: bending.outside(edit) for site, edit in edits.items()}
+            with edited(q.model, outside):
+                run(q.model, self.clean.convention.rows(len(draw)), q.weights)
+        return tape.rewind()
 
     def _out(self, x: Tensor) -> Tensor:
         """(row, instance, ...) on the CPU; one instance needs no axis."""
@@ -340,13 +352,7 @@ class ModelGame:
         return Recorder(q.model, self.clean.convention, references, shapes, q.weights)
 
     def _unruled_note(self) -> tuple[str, ...]:
-        if not self._findings:
-            return ()
-        kinds = dict.fromkeys(f"{f.operation} ({f.why})" for f in self._findings)
-        return (
-            f"{len(self._findings)} operations without a rule in {self.question.rules} keep their "
-            f"own gradient: {', '.join(list(kinds)[:4])}; see apportion doctor",
-        )
+        return unruled_note(self._findings, self.question.rules)
 
 
 def _soft(gates: Tensor) -> torch.dtype:

@@ -50,7 +50,7 @@ def test_values_are_the_same_bits_with_and_without_a_table(rules, build) -> None
 @pytest.mark.parametrize("build", EVERY_GAME)
 def test_a_table_of_plain_rules_is_the_true_gradient(build) -> None:
     game = build()
-    every = {f for table in TABLE.values() for f in table.functions}
+    every = {f for table in TABLE.values() for f in table.known()}
     close(slopes(game, Rules("plain", dict.fromkeys(every, plain))), slopes(game), atol=0)
 
 
@@ -130,8 +130,10 @@ def test_the_value_is_read_outside_the_table(name) -> None:
     p = values.softmax(-1)
     chain = p[:, 7, None] * (torch.eye(17)[7] - p)
     expected = torch.einsum("rk,rkp->rp", chain.double(), bent)
-    close(slopes(token_game(model, ap.values.Probability(7)), rules), expected, atol=1e-12)
-    assert float(expected.abs().max()) > 1e-3
+    largest = float(expected.abs().max())  # without a rule for its norms a table may explode
+    bent = slopes(token_game(model, ap.values.Probability(7)), rules)
+    close(bent, expected, atol=1e-12 * max(largest, 1.0))
+    assert largest > 1e-3
 
 
 def test_no_rule_is_asked_about_the_value() -> None:
@@ -281,7 +283,7 @@ def test_rules_stay_with_a_game_that_is_changed(rules) -> None:
     changed = [
         bent.explaining(ap.values.Logit(0)),
         bent.removing(ap.Blend(ap.removals.blur(1.0))),
-        bent.at(normal(1, 2, 8, 8, seed=9)),
+        bent.at(normal(1, 2, 8, 8, seed=9).clamp(-3, 3)),
         bent.randomised("", torch.Generator().manual_seed(0)),
     ]
     for game in changed:

@@ -298,7 +298,9 @@ OPERANDS: dict[Callable, tuple] = {
     torch.conv_transpose1d: (X3, Y3[:1].transpose(0, 1)),
     torch.conv_transpose2d: (X3[None], X3[:, None]),
     torch.conv_transpose3d: (X3[None, None], Y3[None, None]),
-    torch.prod: (A,),
+    torch.prod: (A,), torch.log: (A.abs() + 1,), torch.log1p: (A.abs(),),
+    F.threshold: (A, 0.1, 0.0), F.max_pool1d: (X3, 2), F.max_pool2d: (X3, 2),
+    F.max_pool3d: (X3[None], 2),
 }  # fmt: skip
 MATRIX_VECTOR, VECTORS = (A, V), (V, A[0])
 # spellings that take other arguments than the canonical one
