@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +16,9 @@ from rich.table import Table
 from . import backward, zoo
 from .attribute import versions
 from .attribution import drawing
-from .backward import response, unruled
-from .estimators import INTERACTIONS, TABLE, Method
+from .backward import unruled
 from .explanation import Explanation, load
-from .games.base import Need
+from .listing import by_name, in_full, needs_listed, tables
 from .models import FORMS, input_named, model_named
 from .players import heads, mlps
 from .subject import Subject
@@ -147,29 +146,45 @@ def why(
 @app.command()
 @refusing
 def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="A method by its usual name, or a row of the tables.")
+    ] = None,
     needs: Annotated[
         str | None,
         typer.Option(help="Only those that need this of a game: hard, soft or gradient."),
     ] = None,
     players: Annotated[int, typer.Option(help="Number of players the costs are for.")] = 49,
+    everything: Annotated[
+        bool, typer.Option("--tables", help="The tables of estimators instead of usual names.")
+    ] = False,
 ) -> None:
-    """List the estimators, what they need, promise and cost.
+    """List methods by their usual names: what they mean, need, cost and promise, whom to cite.
+
+    With a name, that method in full, with code to copy.
 
     Examples:
       apportion methods
 
+      apportion methods grad-cam
+
       apportion methods --needs hard --players 200
+
+      apportion methods --tables
 
     """
     if players < 1:
         raise BadRequest(f"--players {players}: costs are for at least one player")
-    listed = _needs_listed(needs)
-    _list_rows(TABLE, listed, players)
-    if any(cls.needs in listed for cls in INTERACTIONS.values()):
-        out.print("\nof sets of players:", style="dim")
-        _list_rows(INTERACTIONS, listed, players)
-    if "gradient" in listed:
-        _list_responses()
+    if name is not None:
+        lines = in_full(name, players)
+    else:
+        show = tables if everything else by_name
+        lines = show(needs_listed(needs), players)
+    for text, style in lines:
+        out.print(text, style=style or None, markup=False, highlight=False)
+    if name is None:
+        out.print("\nOne in full, with code: apportion methods NAME", style="dim")
+        other = "the usual names: apportion methods" if everything else "every estimator: --tables"
+        out.print(other, style="dim", markup=False, highlight=False)
 
 
 @app.command(no_args_is_help=True)
@@ -281,42 +296,6 @@ def demo(
 def main() -> None:
     """Entry point of the `apportion` command."""
     app()
-
-
-def _list_rows(rows: Mapping[str, type[Method[Any]]], listed: Sequence[Need], players: int) -> None:
-    """What each estimator needs, costs and promises."""
-    for name, cls in rows.items():
-        if cls.needs not in listed:
-            continue
-        try:
-            cost = str(cls().cost(players))
-        except BadRequest as refused:
-            cost = str(refused)
-        promises = ", ".join(sorted(axiom.value for axiom in cls.axioms))
-        first = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
-        out.print(f"[bold]{name}[/bold]  needs {cls.needs}; {cost} for {players} players")
-        out.print(f"    {first}", markup=False, highlight=False)
-        out.print(f"    promises: {promises or 'nothing'}", style="dim", highlight=False)
-
-
-def _list_responses() -> None:
-    """What gives a game of training rows its gradient."""
-    out.print("\nof training rows, by gradient × ImplicitGame(game, response):", style="dim")
-    for table, kind in ((response.TABLE, "response"), (response.SOLVERS, "solver of influence")):
-        for name, cls in table.items():
-            first = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
-            out.print(f"[bold]{name}[/bold]  {kind}: backward.response.{cls.__name__}")
-            out.print(f"    {first}", markup=False, highlight=False)
-
-
-def _needs_listed(needs: str | None) -> tuple[Need, ...]:
-    """The needs that are listed: all, or the one that was asked for."""
-    order: tuple[Need, ...] = ("hard", "soft", "gradient")
-    if needs is None:
-        return order
-    if needs not in order:
-        raise BadRequest(f"--needs is one of {', '.join(order)}; got {needs!r}")
-    return (needs,)
 
 
 def _writable(path: Path) -> None:

@@ -62,7 +62,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, eps: float = 1e-6) -> Rule
 def z_plus(eps: float = 1e-6) -> Rules:
     """LRP-z+: only activating contributions get relevance; alpha_beta(1, 0)."""
     rule = signed.alpha_beta(1, 0, eps)
-    return Rules("z_plus", _layered(rule, rule), cites=("montavon2017", "bach2015"))
+    return Rules("z_plus()", _layered(rule, rule), cites=("montavon2017", "bach2015"))
 
 
 # -- rules for the layer that reads the players' input, to be joined with others by `|`
