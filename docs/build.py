@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tree the pages belong 
 from apportion import (
     backward,
     citations,
+    compositions,
     estimators,
     evaluate,
     linear,
@@ -136,6 +137,30 @@ def plain_page(title: str, intro: str, table: Mapping[str, Any], prefix: str) ->
     return "\n".join(parts)
 
 
+def names_page() -> str:
+    """Usual names as code."""
+    parts = [
+        "# Methods by their usual names\n\nWhat the literature has a name for is here a choice of "
+        "players, removal, rules and estimator. The code runs as it stands once `model`, `x`, a "
+        "`value` and what else it names are given; `apportion methods NAME` prints it.\n"
+    ]
+    for family, rows in compositions.FAMILIES.items():
+        parts.append(f"## {family.capitalize()}\n")
+        for name, row in rows.items():
+            cost, players = quoted(row.estimator)
+            differs = f" ({row.differs})" if row.differs else ""
+            parts += [
+                f"### {name}\n",
+                f"{row.means.capitalize()}{differs}.\n",
+                f"```python\n{row.code}\n```\n",
+                f"Needs {row.estimator.needs} · {cost} for {players} players · promises "
+                f"{row.promises}\n",
+                *[f"> {work}" for work in citations.references(row.works)],
+                "",
+            ]
+    return "\n".join(parts)
+
+
 def responses_page() -> str:
     """Responses, and the solvers that one of them takes."""
     parts = [
@@ -164,6 +189,7 @@ def zoo_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "names": names_page,
     "estimators": lambda: estimator_page(
         "Estimators",
         "How credit is computed from the values of coalitions. Each runs on every game that offers "

@@ -119,14 +119,25 @@ def test_interruption_exits_with_130(monkeypatch) -> None:
     assert "interrupted" in done.output
 
 
-def test_methods_lists_every_row_and_filters() -> None:
+def test_methods_lists_usual_names_every_row_and_one_in_full() -> None:
+    from apportion.compositions import BY_NAME
     from apportion.estimators import INTERACTIONS, TABLE
 
-    everything = run("methods").stdout
-    assert all(name in everything for name in [*TABLE, *INTERACTIONS])
+    usual = run("methods").stdout
+    assert all(f"  {name}: " in usual for name in BY_NAME)
+    assert "Sundararajan 2017" in usual
+    everything = run("methods", "--tables").stdout
+    assert all(f"  {name}: " in everything for name in [*TABLE, *INTERACTIONS])
     some = run("methods", "--needs", "gradient").stdout
-    assert "path-integral" in some
+    assert "integrated-gradients" in some
     assert "kernel-shap" not in some
+    one = run("methods", "grad-cam").stdout
+    assert BY_NAME["grad-cam"].code.splitlines()[0] in one
+    assert "Selvaraju" in one
+    assert "ap.KernelShap" in run("methods", "kernel-shap").stdout
+    refused = run("methods", "gradcam")
+    assert refused.exit_code == 2
+    assert "grad-cam" in refused.output
 
 
 def test_doctor_says_what_can_be_asked_and_what_has_no_rule() -> None:
