@@ -75,6 +75,7 @@ from .games import (
     toy,
 )
 from .interactions import Interactions, SetCredit
+from .pairs import PairCredit, Pairs, cosine_scale, pairs
 from .removals import Around, Blend, Jitter
 from .subject import Subject
 from .taps import Site
@@ -127,6 +128,8 @@ __all__ = [
     "Occlusion",
     "OverBudget",
     "Owen",
+    "PairCredit",
+    "Pairs",
     "PathIntegral",
     "PermutationShapley",
     "Plan",
@@ -153,6 +156,7 @@ __all__ = [
     "cached",
     "chunked",
     "continuation",
+    "cosine_scale",
     "evaluate",
     "examine",
     "from_function",
@@ -160,6 +164,7 @@ __all__ = [
     "linear",
     "load",
     "maps",
+    "pairs",
     "picked",
     "players",
     "removals",

@@ -12,6 +12,7 @@ from .attribution import Attribution, drawing, pack, unpack
 from .evaluate import Curve, Score
 from .files import read, write
 from .interactions import Interactions, pack_sets, unpack_sets
+from .pairs import Pairs, pack_pairs, unpack_pairs
 from .records import Records
 from .trust import Check, Trust
 from .types import BadRequest, Cost
@@ -217,17 +218,22 @@ def _lower(text: str) -> str:
 
 RECORDS = Records(
     (Explanation, Prediction, Part, Refitted, Trust, Check, Score, Curve, Cost),
-    {Attribution: (pack, unpack), Interactions: (pack_sets, unpack_sets)},
+    {
+        Attribution: (pack, unpack),
+        Interactions: (pack_sets, unpack_sets),
+        Pairs: (pack_pairs, unpack_pairs),
+    },
 )
 
 
-KEPT: Mapping[str, Callable[..., Attribution | Interactions]] = {
+KEPT: Mapping[str, Callable[..., Attribution | Interactions | Pairs]] = {
     "attribution": unpack,
     "interactions": unpack_sets,
+    "pairs": unpack_pairs,
 }
 
 
-def load(path: str | Path) -> Attribution | Interactions | Explanation:
+def load(path: str | Path) -> Attribution | Interactions | Pairs | Explanation:
     """Reads what `save(path)` of a credit or of an explanation wrote. Nothing in the files is
     run.
     """

@@ -8,6 +8,12 @@ WORKS = {
         "Local explanation methods for deep neural networks lack sensitivity to parameter values",
         "ICLR workshop", 2018, ("arXiv:1810.03307",),
     ),
+    "eberle2022": Work(
+        "Eberle, Büttner, Kräutli, Müller, Valleriani and Montavon",
+        "Building and interpreting deep similarity models",
+        "IEEE Transactions on Pattern Analysis and Machine Intelligence 44(3), 1149–1161", 2022,
+        ("doi:10.1109/TPAMI.2020.3020738", "arXiv:2003.05431"),
+    ),
     "erion2021": Work(
         "Erion, Janizek, Sturmfels, Lundberg and Lee",
         "Improving performance of deep learning models with axiomatic attribution priors and "
@@ -19,6 +25,16 @@ WORKS = {
         "Hooker, Erhan, Kindermans and Kim",
         "A benchmark for interpretability methods in deep neural networks",
         "NeurIPS", 2019, ("arXiv:1806.10758",),
+    ),
+    "moeller2023": Work(
+        "Moeller, Nikolaev and Padó",
+        "An attribution method for Siamese encoders",
+        "EMNLP", 2023, ("arXiv:2310.05703",),
+    ),
+    "moeller2024": Work(
+        "Moeller, Tilli, Vu and Padó",
+        "Explaining caption-image interactions in CLIP models with second-order attributions",
+        "Transactions on Machine Learning Research", 2024, ("arXiv:2408.14153",),
     ),
     "shrikumar2017": Work(
         "Shrikumar, Greenside and Kundaje",

@@ -12,5 +12,6 @@ from .plot import plot
 
 DRAWING.update(report=report, explanation=explanation, html=html, plot=plot, cite=cite)
 DRAWING.update({"plot sets": sets.plot, "html of sets": sets.html})
+DRAWING.update({"plot pairs": sets.plot_pairs, "html of pairs": sets.html_of_pairs})
 
 __all__ = ["cite", "explanation", "html", "plot", "report"]

@@ -1,4 +1,4 @@
-"""Scores of sets of players: a map of the pairs, and the largest sets as bars."""
+"""Scores of sets and of pairs of players: a map of the pairs, and the largest sets as bars."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..interactions import Interactions, SetCredit
+from ..pairs import Pairs
 from ..types import BadRequest
 from ..wording import clock, decimals, signed
 from .grid import Grid, block, cells, grid
@@ -103,3 +104,37 @@ def _bars(found: Interactions, ax: Any, top: int) -> None:
     ax.tick_params(length=0, labelsize=9)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.set_xlabel(f"Score, {_unit(found)}".rstrip(", "), fontsize=9, color=QUIET)
+
+
+def plot_pairs(found: Pairs, *, ax: Any = None) -> Any:
+    """A map of the pairs, the first input down and the second across. Needs matplotlib."""
+    pyplot = matplotlib()
+    if ax is None:
+        across, down = (max(3.0, min(0.3 * p.n, 9.0)) for p in (found.players_b, found.players_a))
+        ax = pyplot.Figure(figsize=(across + 1.6, down + 1.2)).subplots()
+    cells(ax, found.scores, found.players_a.names, found.players_b.names)
+    ax.set_title("Pairs: blue for, orange against", fontsize=9, color=QUIET, loc="left")
+    ax.figure.tight_layout()
+    return ax.figure
+
+
+def html_of_pairs(found: Pairs) -> str:
+    """One block: the map of pairs, the largest of them, and the sum they make."""
+    first = found.provenance[0]
+    head = f"{found.players_a} × {found.players_b}"
+    head += f", {first.estimator}" if first.estimator else ""
+    top = found.top(LISTED)
+    places = decimals(abs(top[0].score))
+    lines = []
+    for a, b, score, error in top:
+        width = half(error, places, found.reach)
+        lines.append(f"{a} × {b}: {signed(score, places)}" + (f" ± {width}" if width else ""))
+    seconds = sum(about.seconds for about in found.provenance)
+    note = f"Sum {signed(found.sum(), places)}."
+    if found.ends.both is not None:
+        note += f" Similarity {signed(found.ends.both, places)}."
+    if found.gap is not None:
+        note += f" Gap to its change: {signed(found.gap, places)}."
+    note += f" {capital(str(found.cost))}, {clock(seconds)}."
+    drawn = grid(found.scores, found.players_a.names, found.players_b.names)
+    return block(head, drawn, lines, note)

@@ -22,6 +22,7 @@ from .scores import (
 )
 from .several import Several
 from .tokens import Continuation
+from .vectors import Embedding
 
 TABLE = {
     "logit": Logit,
@@ -36,6 +37,7 @@ TABLE = {
     "dense-sum": DenseSum,
     "box-score": BoxScore,
     "several": Several,
+    "embedding": Embedding,
 }
 
 __all__ = ["TABLE", "Continuation", "Contrast", "LogProbability", "Logit", "Loss", "Margin"]
@@ -48,4 +50,5 @@ __all__ += [
     "WithLogits",
     "class_scores",
 ]
-__all__ += ["BoxScore", "DenseSum", "Divergence", "Several", "Similarity", "output_tensor"]
+__all__ += ["BoxScore", "DenseSum", "Divergence", "Embedding", "Several", "Similarity"]
+__all__ += ["output_tensor"]

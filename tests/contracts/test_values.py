@@ -43,7 +43,7 @@ ROWS = {
     ),
     "continuation": (ap.values.Continuation((T, 0)), None),
 }
-WHOLE = {"divergence", "similarity", "dense-sum", "box-score", "several"}  # in a file of their own
+WHOLE = {"divergence", "similarity", "dense-sum", "box-score", "several", "embedding"}
 EACH = pytest.mark.parametrize("name", list(ROWS))
 SINGLE = [name for name in ROWS if name != "continuation"]
 CLASSES = pytest.mark.parametrize("name", SINGLE)

@@ -49,6 +49,11 @@ VALUES: dict[str, tuple[Value, object, object]] = {  # value, output, and what i
         LOGITS,
         np.column_stack([LOGITS.numpy()[:, 1], softmax(LOGITS.numpy(), -1)[:, [0, 2]]]),
     ),
+    "embedding": (
+        ap.values.Embedding(positions=(0, 2)),
+        MAPS[:, 0],
+        (MAPS[:, 0, 0] + MAPS[:, 0, 2]).numpy() / 2,
+    ),
 }
 EACH = pytest.mark.parametrize("name", list(VALUES))
 

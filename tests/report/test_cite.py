@@ -11,6 +11,7 @@ import apportion as ap
 from apportion import backward, estimators
 from apportion.backward import response
 from apportion.citations import REFERENCES, cite, references
+from apportion.pairs import PATHS, RULES
 from apportion.report.case import CITED_BY
 from tests.report import made
 
@@ -26,7 +27,7 @@ def keys() -> set[str]:
         found |= set(cls().cites)
     for path in ROOT.rglob("*.py"):
         found |= set(re.findall(r"\[([a-z]+(?:19|20)\d\d[a-z]?)\]", path.read_text("utf-8")))
-    return found | set(CITED_BY.values())
+    return found | set(CITED_BY.values()) | {*PATHS, *RULES}
 
 
 def test_the_table_holds_what_the_methods_cite_and_nothing_else() -> None:
