@@ -115,6 +115,11 @@ WORKS = {
         "Mathematical Economics and Game Theory, Springer, 76–88", 1977,
         ("doi:10.1007/978-3-642-45494-3_7",),
     ),
+    "musco2025": Work(
+        "Musco and Witter",
+        "Provably accurate Shapley value estimation via leverage score sampling",
+        "ICLR", 2025, ("arXiv:2410.01917",),
+    ),
     "petsiuk2018": Work(
         "Petsiuk, Das and Saenko",
         "RISE: Randomized input sampling for explanation of black-box models",

@@ -8,6 +8,7 @@ from ..attribution import Attribution, Provenance
 from ..games.base import Game, Need
 from ..interactions import Interactions
 from ..types import Axiom, Cost
+from ._designs import Sizes
 from ._lift import from_function
 from ._moments import StandardError, TopK, Until
 from ._points import Points
@@ -175,6 +176,7 @@ __all__ += [
     "SetEstimator",
     "ShapleyInteractions",
     "ShapleyTaylor",
+    "Sizes",
     "Sobol",
     "StandardError",
     "TopK",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from enum import Enum
 from itertools import combinations
 
 import torch
@@ -73,17 +74,28 @@ def without_one(players: int, which: Int[Tensor, "row"]) -> Bool[Tensor, "row pl
     return torch.arange(players) != which[:, None]
 
 
+class Sizes(Enum):
+    """How often coalitions of each size are asked."""
+
+    KERNEL = "kernel"  # as the Shapley kernel weighs them: mostly the smallest and largest
+    LEVERAGE = "leverage"  # all sizes as often: the leverage scores of the fit [musco2025]
+
+    def __repr__(self) -> str:  # as it is written in code
+        return f"Sizes.{self.name}"
+
+
 class KernelDesign:
     """Pairs of a coalition and its complement under the Shapley kernel, growing without repeats.
 
     Class k holds the pairs of sizes (k, n - k); its share of the kernel is W_k = 1 / (k (n - k)),
     doubled where the sizes differ. Small classes are exhausted while the budget's share covers
-    them; what is left is spread over the other classes in proportion to W_k, without replacement.
+    them; what is left is spread over the other classes in proportion to W_k, or to the number of
+    sizes for `Sizes.LEVERAGE`, without replacement.
     Each drawn pair stands for W_k / (pairs drawn of class k). Fewer than 2 n
     pairs begin with the single players, whatever their share: these alone determine n scores.
     """
 
-    def __init__(self, players: int, rng: Generator) -> None:
+    def __init__(self, players: int, rng: Generator, sizes: Sizes = Sizes.KERNEL) -> None:
         self.n, self.rng = players, rng
         self.classes = range(1, players // 2 + 1)
         self.available = {
@@ -92,6 +104,11 @@ class KernelDesign:
         self.weight = {
             k: (1.0 if 2 * k == players else 2.0) / (k * (players - k)) for k in self.classes
         }
+        self.often = (
+            self.weight
+            if sizes is Sizes.KERNEL
+            else {k: 1.0 if 2 * k == players else 2.0 for k in self.classes}
+        )
         self.taken: dict[int, int] = dict.fromkeys(self.classes, 0)
         self._seen: set[tuple[int, ...]] = set()
         self._queue: dict[int, list[tuple[int, ...]]] = {}
@@ -138,10 +155,10 @@ class KernelDesign:
             left -= goal[1]
             open_classes.remove(1)
         while open_classes and left > 0:
-            total = sum(self.weight[k] for k in open_classes)
-            full = [k for k in open_classes if left * self.weight[k] / total >= self.available[k]]
+            total = sum(self.often[k] for k in open_classes)
+            full = [k for k in open_classes if left * self.often[k] / total >= self.available[k]]
             if not full:
-                shares = {k: left * self.weight[k] / total for k in open_classes}
+                shares = {k: left * self.often[k] / total for k in open_classes}
                 goal.update({k: int(share) for k, share in shares.items()})
                 rest = left - sum(goal[k] for k in open_classes)
                 for k in sorted(open_classes, key=lambda k: goal[k] - shares[k])[:rest]:

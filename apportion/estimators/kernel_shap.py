@@ -11,9 +11,9 @@ from torch import Generator, Tensor
 from ..attribution import Attribution
 from ..games.base import Game, Need
 from ..types import Axiom, BadRequest, Cost
-from ._designs import KernelDesign
+from ._designs import KernelDesign, Sizes
 from ._moments import FIRST, PIECE, Until, ceiling_note
-from ._options import counts, precision
+from ._options import choice, counts, precision
 from ._regress import shapley_from_pairs, stratified_error
 
 MOST_PLAYERS = 4000  # the fit solves an n x n system
@@ -33,17 +33,20 @@ class KernelShap:
 
     samples: int = 2048  # evaluations in all, both ends included (with `until`: at most)
     until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
+    # how often each size is drawn: KERNEL, as the kernel weighs it, or LEVERAGE, all as often
+    sizes: Sizes = Sizes.KERNEL
 
     needs: ClassVar[Need] = "hard"
     axioms: ClassVar[frozenset[Axiom]] = frozenset(
         {Axiom.ADDITIVE, Axiom.EFFICIENCY, Axiom.LINEARITY}
     )
-    cites: ClassVar[tuple[str, ...]] = ("lundberg2017", "covert2021")
+    cites: ClassVar[tuple[str, ...]] = ("lundberg2017", "covert2021", "musco2025")
     own_draws: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         counts(self.samples, "KernelShap", "samples")
         precision(self.until, "KernelShap", "until")
+        choice(self.sizes, Sizes, "KernelShap", "sizes")
 
     def cost(self, n: int) -> Cost:
         """`samples`, or all 2^n coalitions if that is less. Pairs leave an odd one unused."""
@@ -75,7 +78,7 @@ class KernelShap:
             return Attribution.of(
                 game, scores, error=torch.zeros_like(scores), none=none, full=full
             )
-        design, sides, odd = KernelDesign(n, rng), [], []
+        design, sides, odd = KernelDesign(n, rng, self.sizes), [], []
         scores = error = None
         stopped = False
         for pairs in self._looks(n):

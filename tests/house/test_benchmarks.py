@@ -51,6 +51,7 @@ def test_growth_measures_time_and_memory(tmp_path) -> None:
     assert {n for n in seconds if n.isdigit()} == {n for n in memory if n.isdigit()}
 
 
+
 METHODS = (
     "saliency", "integrated-gradients", "smoothgrad", "occlusion", "kernel-shap",
     "shapley-sampling", "lime", "median",
@@ -65,3 +66,16 @@ def test_speed_tells_every_ratio(tmp_path) -> None:
     assert {f"vs_captum/{name}" for name in METHODS} <= told.keys()
     assert {f"overhead/{name}" for name in TASKS} <= told.keys()
     assert all(e["low"] <= e["value"] <= e["high"] for e in told.values())
+
+
+@pytest.mark.slow
+def test_error_compares_estimators_at_counted_evaluations(tmp_path) -> None:
+    told = run("error", tmp_path / "a.json", "--seed", "1")
+    keys = {key.split("/")[1] for key in told if key.startswith("rmse/")}
+    peers = {"captum-KernelShap", "shap-KernelExplainer", "shap-Permutation", "shapiq-KernelSHAP"}
+    assert peers | {"GaussianProcessShapley", "KernelShap"} <= keys
+    tasks = {f"evaluations_ratio/{task}" for task in ("mlp", "toy", "random")}
+    assert tasks | {"evaluations_ratio"} <= set(told)
+    assert all(e["low"] <= e["value"] <= e["high"] for e in told.values())
+    other = run("error", tmp_path / "b.json", "--seed", "2")
+    assert told["rmse/KernelShap/64"] != other["rmse/KernelShap/64"]

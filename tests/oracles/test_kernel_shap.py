@@ -12,6 +12,7 @@ import torch
 import apportion as ap
 from apportion.estimators._designs import KernelDesign
 from apportion.games import toy
+from apportion.spec import parse
 from tests.oracles.slow import SetFunction, any_game, gates_of, generator, shapley, subsets
 from tests.small import close
 
@@ -60,11 +61,12 @@ def test_exact_from_all_coalitions_on_and_not_before(n) -> None:
         assert float((short.scores - truth).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("sizes", list(ap.Sizes))
 @pytest.mark.parametrize(("n", "samples"), [(6, 30), (7, 41), (8, 100), (9, 301)])
-def test_a_sampled_fit_is_least_squares_on_the_coalitions_it_asked(n, samples) -> None:
+def test_a_sampled_fit_is_least_squares_on_the_coalitions_it_asked(n, samples, sizes) -> None:
     """Every coalition asked counts, both ends too. A size stands for its whole class."""
     game, v, asked = any_game(n, seed=n)
-    credit = ap.attribute(game, ap.KernelShap(samples=samples), seed=3)
+    credit = ap.attribute(game, ap.KernelShap(samples=samples, sizes=sizes), seed=3)
     assert len(asked) == credit.cost.evaluations == 2 * (samples // 2)
     inner = [s for s in asked if 0 < len(s) < n]
     assert len(asked) == len(inner) + 2
@@ -85,6 +87,40 @@ def test_small_sizes_are_exhausted_first() -> None:
         complete = [x == 1 for x in share]
         assert complete == sorted(complete, reverse=True), (samples, share)
     assert all(complete)
+
+
+@pytest.mark.parametrize("n", [10, 11])
+def test_leverage_asks_every_size_as_often_as_the_others(n) -> None:
+    """Leverage scores of the fit are 1 / C(n, size), so sizes share a budget evenly; a size that is
+    used up leaves its part to the others.
+    """
+    for samples in (60, 100, 200, 400):
+        game, _, asked = any_game(n, seed=1)
+        ap.attribute(game, ap.KernelShap(samples=samples, sizes=ap.Sizes.LEVERAGE))
+        count = [sum(len(s) == k for s in asked) for k in range(1, n)]
+        open_sizes = [c for k, c in enumerate(count, 1) if c < math.comb(n, k)]
+        assert max(open_sizes) - min(open_sizes) <= 2
+        used_up = [c for k, c in enumerate(count, 1) if c == math.comb(n, k)]
+        assert not used_up or max(used_up) <= max(open_sizes)
+
+
+def test_leverage_is_exact_from_all_coalitions_on_and_its_intervals_cover() -> None:
+    game, v, _ = any_game(5, seed=3)
+    every = ap.KernelShap(samples=32, sizes=ap.Sizes.LEVERAGE)
+    close(ap.attribute(game, every).scores, torch.as_tensor(shapley(v, 5)))
+    game = toy.moebius(10, 4, generator(1))
+    sampled = ap.KernelShap(samples=240, sizes=ap.Sizes.LEVERAGE)
+    credits = [ap.attribute(game, sampled, seed=s) for s in range(120)]
+    off = torch.stack([c.scores - game.shapley() for c in credits])
+    covered = off.abs() <= 1.96 * torch.stack([c.error for c in credits])
+    assert 0.92 <= float(covered.double().mean()) <= 0.98
+    assert float((off.mean(0) / (off.std(0) / 120**0.5)).abs().max()) < 4
+
+
+def test_a_way_to_choose_sizes_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ap.BadRequest, match="sizes=kernel"):
+        parse("kernel-shap:samples=64,sizes=leverages")
+    assert parse("kernel-shap:sizes=leverage").sizes is ap.Sizes.LEVERAGE
 
 
 @pytest.mark.parametrize("n", [4, 7, 12])
