@@ -20,9 +20,10 @@ def chosen(n: int, rows: int, rng: Generator) -> Bool[Tensor, "row player"]:
     """`rows` coalitions, the most telling first: every prefix is a design too.
 
     The ends, all single players and all but one; all pairs where they take at most half of the
-    rows (games of order three are exact from there on); then one by one the coalition that lowers
-    the summed posterior variance of the Shapley values most, for a game whose interactions fall by
-    `FALLING` from order to order. The design depends on no value. Players are relabelled at random.
+    rows (games of order three are determined from there on); then one by one the coalition that
+    lowers the summed posterior variance of the Shapley values most, for a game whose interactions
+    fall by `FALLING` from order to order. The design depends on no value. Players are relabelled at
+    random.
     """
     start = _start(n, rows)
     pool = torch.cat([start, _candidates(n, rows, start, rng)])

@@ -31,9 +31,9 @@ class GaussianProcessShapley:
     pairs, in threes, or without any structure. The expected game agrees with every value asked and
     its Shapley values are a closed form. Which coalitions are asked is chosen, before any value is
     known, so that the posterior variance of the scores is least. Needs far fewer evaluations than
-    `KernelShap` where interactions fall with their order, and no more elsewhere. Exact for games of
-    order three, to five digits, as soon as all pairs fit into half of the samples, and for all
-    games from 2^n on.
+    `KernelShap` where interactions fall with their order, and no more elsewhere. Exact from 2^n on;
+    to five digits also where no more than three players interact, with more samples than there are
+    sets of up to three.
 
     Not unbiased: the prior shrinks what it has not seen. `error` is the posterior standard
     deviation, or more where coalitions left out one by one are missed by more; the notes tell by

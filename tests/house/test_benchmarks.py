@@ -51,7 +51,6 @@ def test_growth_measures_time_and_memory(tmp_path) -> None:
     assert {n for n in seconds if n.isdigit()} == {n for n in memory if n.isdigit()}
 
 
-
 METHODS = (
     "saliency", "integrated-gradients", "smoothgrad", "occlusion", "kernel-shap",
     "shapley-sampling", "lime", "median",

@@ -4,6 +4,7 @@ force, and what its intervals are worth.
 
 from __future__ import annotations
 
+import math
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -147,19 +148,43 @@ def test_exact_from_all_coalitions_on(n) -> None:
         assert float((short.scores - truth).abs().max()) > 1e-4
 
 
-@pytest.mark.parametrize("n", [10, 12])
-def test_exact_for_order_three_from_twice_all_pairs_on(n) -> None:
-    """Gains as a function of how many are there are quadratic, so three sizes determine them."""
-    samples = 2 * (2 + 2 * n + n * (n - 1) // 2)
-    for seed in range(2):
+@pytest.mark.parametrize("n", [9, 10])
+def test_exact_for_order_three_with_more_samples_than_sets(n) -> None:
+    """As many equations as unknowns, and the variance of larger sets is found to be none."""
+    unknown = 1 + n + math.comb(n, 2) + math.comb(n, 3)
+    for seed in range(6):
         game = toy.moebius(n, 3, generator(seed))
-        truth = game.shapley()
-        for rows, exact in ((samples, True), (samples - 2, False)):
-            credit = ap.attribute(game, ap.GaussianProcessShapley(samples=rows), seed=seed)
-            assert (float((credit.scores - truth).abs().max()) < 1e-5) == exact
+        for samples, exact in ((unknown + unknown // 4, True), (unknown // 3, False)):
+            estimator = ap.GaussianProcessShapley(samples=samples)
+            off = ap.attribute(game, estimator, seed=seed).scores - game.shapley()
+            assert (float(off.abs().max()) < 1e-5) == exact
     four = toy.moebius(n, 4, generator(0))
-    credit = ap.attribute(four, ap.GaussianProcessShapley(samples=samples))
-    assert float((credit.scores - four.shapley()).abs().max()) > 1e-3
+    credit = ap.attribute(four, ap.GaussianProcessShapley(samples=unknown + unknown // 4))
+    assert float((credit.scores - four.shapley()).abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("n", [5, 8])
+def test_the_first_coalitions_determine_games_of_order_three(n) -> None:
+    """Ends, single players, all but one, and pairs: the Shapley value of every product of up to
+    three signs is one and the same weighted sum of these values.
+    """
+    count = 2 + 2 * n + n * (n - 1) // 2
+    asked = chosen(n, 2 * count, generator(0))[:count]
+    signs, every = 2.0 * asked.double() - 1, 2.0 * gates_of_all(n).double() - 1
+    small = [w for size in range(4) for w in combinations(range(n), size)]
+    design = torch.stack([signs[:, list(w)].prod(-1) for w in small], 1)
+    truth = torch.stack([(2 / len(w) if len(w) % 2 else 0) * one(n, w) for w in small], 1)
+    rule = torch.linalg.lstsq(design.T, truth.T).solution
+    close(design.T @ rule, truth.T, atol=1e-9)
+    if n == 5:
+        products = torch.stack([every[:, list(w)].prod(-1) for w in small], 1)
+        close(functional(n) @ products, truth, atol=1e-9)
+
+
+def one(n: int, members: tuple[int, ...]) -> Tensor:
+    out = torch.zeros(n).double()
+    out[list(members)] = 1
+    return out
 
 
 def test_each_coalition_of_the_design_is_the_best_next_one() -> None:
