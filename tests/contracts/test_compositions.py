@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import apportion as ap
 from apportion.citations import references
 from apportion.compositions import BY_NAME, composition
+from apportion.removals.references import gaussian_blur
 from tests.oracles.trained import ridge
 from tests.small import close, mlp, normal, seeded
 
@@ -155,6 +156,11 @@ def test_relevance_of_tokens_sums_to_the_logit_under_cp_lrp() -> None:
 EFFICIENT = {
     "integrated-gradients": (pictures, torch.zeros_like, 2e-3),  # the net has kinks
     "cross-domain-integrated-gradients": (pictures, torch.zeros_like, 2e-3),
+    "deeplift": (pictures, torch.zeros_like, 1e-9),
+    "dynamic-lrp": (lambda: pictures(bias=False), torch.zeros_like, 1e-9),
+    "gaussian-process-shapley": (pictures, torch.zeros_like, 1e-9),
+    "faithful-shapley": (tables, torch.zeros_like, 1e-9),
+    "joint-shapley": (tables, torch.zeros_like, 1e-9),
     "shapley-value-sampling": (pictures, torch.zeros_like, 1e-9),
     "kernel-shap": (pictures, torch.zeros_like, 1e-9),
     "exact-shapley": (tables, torch.zeros_like, 1e-9),
@@ -172,7 +178,7 @@ def test_what_is_shared_out_is_the_change_from_the_reference(name) -> None:
     assert float(answer(name, given).scores.sum()) == pytest.approx(float(change), abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["interventional-shap", "expected-gradients"])
+@pytest.mark.parametrize("name", ["interventional-shap", "expected-gradients", "deep-shap"])
 def test_what_is_shared_out_is_the_change_from_the_background(name) -> None:
     given = tables()
     code = composition(name).code.replace("pixels", "columns")
@@ -197,6 +203,81 @@ def test_averages_over_noise_approach_the_derivative_of_the_smoothed_model() -> 
     credit = given["credit"]
     off = (credit.scores - (x @ (q + q.T))[0]).abs()
     assert bool((off < 4.5 * credit.error).all())
+
+
+def test_the_way_from_the_blurred_picture_shares_out_its_change() -> None:
+    given = pictures()
+    blurred = gaussian_blur(given["x"], 8.0)
+    change = float(logit(given, given["x"]) - logit(given, blurred))
+    total = float(answer("blur-integrated-gradients", given).sum())
+    assert total == pytest.approx(change, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["vargrad", "smoothgrad-squared"])
+def test_moments_of_a_linear_derivative_have_a_closed_form(name) -> None:
+    """d/dx x'Qx = (Q + Q')x: under noise its variance is sigma^2 times the rows' squares."""
+    q, x, sigma = normal(6, 6, seed=2), normal(1, 6, seed=1), 0.3
+
+    class Quadratic(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.einsum("bi,ij,bj->b", x, q, x)[:, None]
+
+    given = scope(Quadratic(), x, ap.values.Logit(0), sigma=sigma)
+    exec(composition(name).code.replace("pixels", "columns"), given)
+    both = q + q.T
+    truth = sigma**2 * both.square().sum(1)
+    if name == "smoothgrad-squared":
+        truth = truth + (x @ both)[0] ** 2
+    assert bool(((given["credit"].scores - truth).abs() < 5 * given["credit"].error).all())
+
+
+def test_conditional_shapley_values_of_a_linear_model_have_a_closed_form() -> None:
+    given = tables()
+    rows = normal(40, 6, seed=3) @ normal(6, 6, seed=4)
+    model = seeded(lambda: nn.Linear(6, 2, bias=False))
+    given = scope(model, given["x"], background=rows)
+    weight = model.weight[CLASS].detach()
+    truth = ap.linear.observational(weight, given["x"], rows)
+    close(answer("conditional-shap", given).scores, truth.scores.reshape(-1), atol=1e-8)
+
+
+def test_maps_without_gradients_weigh_channels_by_what_they_are_worth() -> None:
+    given = pictures()
+    a, _ = at_layer(given)
+    tail = given["model"][int(LAYER) + 1 :]
+    full = tail(a[None])[0, CLASS].detach()
+    weights = []
+    for channel in range(len(a)):
+        rest = a.clone()
+        rest[channel] = 0
+        weights.append(full - tail(rest[None])[0, CLASS].detach())
+    close(
+        answer("ablation-cam", given).scores,
+        torch.einsum("c,chw->hw", torch.stack(weights), a).flatten(),
+    )
+    x, none = given["x"], logit(given, 0 * given["x"])
+    seen = []
+    for plane in a:
+        large = nn.functional.interpolate(
+            plane[None, None], (SIDE, SIDE), mode="bilinear", align_corners=False
+        )
+        mask = (large - large.min()) / (large.max() - large.min())
+        seen.append((logit(given, x * mask) - none)[0])
+    close(
+        answer("score-cam", given).scores, torch.einsum("c,chw->hw", torch.stack(seen), a).flatten()
+    )
+
+
+@pytest.mark.parametrize(("name", "bias"), [("integrated-jacobians", True), ("bilrp", False)])
+def test_pairs_share_out_the_similarity_of_two_inputs(name, bias) -> None:
+    act = nn.Tanh if bias else nn.ReLU
+    model = mlp(bias=bias, act=act)
+    x, other = normal(1, 6, seed=1), normal(1, 6, seed=5)
+    a, b = (model(one).detach()[0] for one in (x, other))
+    none = model(0 * x).detach()[0]
+    credit = answer(name, scope(model, x, ap.values.Embedding(), other=other))
+    change = a @ b - a @ none - none @ b + none @ none  # without biases e(0) = 0
+    assert float(credit.scores.sum()) == pytest.approx(float(change), rel=1e-3)
 
 
 def without(given: dict[str, Any], player: int, stand_in: Tensor) -> Tensor:
