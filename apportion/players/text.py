@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..taps import Site
 from ..types import BadRequest
 from .base import PRESENT, Geometry, Players, unique
+from .blocks import Configured
 
 LONGEST = 60  # characters of a name
 
@@ -32,6 +33,15 @@ class WithEmbeddings(Protocol):
     def get_input_embeddings(self) -> nn.Module: ...
 
 
+@runtime_checkable
+class WithSides(Protocol):
+    """A model that names its encoder and its decoder, as Hugging Face's do."""
+
+    def get_encoder(self) -> Any: ...
+
+    def get_decoder(self) -> Any: ...
+
+
 def tokens(
     lm: nn.Module,
     ids: Tensor,
@@ -39,12 +49,18 @@ def tokens(
     *,
     positions: Sequence[int] | None = None,
     embedding: str | None = None,
+    call: int | None = None,
 ) -> Players:
     """One player per token, gated where its word embedding leaves the embedding layer.
 
     Position embeddings stay: absence changes what stands at a place, not that a place is there.
     Tokens outside `positions` (default: all) are always present. `embedding` names the layer of a
-    model that does not say.
+    model that does not say, `call` which of its calls is meant where it runs more than once.
+
+    Of an encoder-decoder these are the encoder's tokens. Those of the decoder can join them:
+
+        target = tokens(model, decoded, embedding="decoder.embed_tokens").renamed("target")
+        both = tokens(model, ids) | target
     """
     length = _length(ids)
     chosen = list(range(length)) if positions is None else [int(p) for p in positions]
@@ -61,7 +77,8 @@ def tokens(
         else tuple(f"[{i}]" for i in ids[0].tolist())
     )
     names = unique([shown[p].strip() or repr(shown[p]) for p in chosen])
-    site = Site(_embedding(lm, embedding), "out")
+    path, first = (embedding, None) if embedding is not None else _embedding(lm)
+    site = Site(path, "out", None, first if call is None else call)
     grid = (length,) if chosen == list(range(length)) else None
     return Players(
         names,
@@ -229,17 +246,24 @@ def _length(ids: Tensor) -> int:
     return int(ids.shape[1])
 
 
-def _embedding(lm: nn.Module, named: str | None) -> str:
-    """Path of the token embedding."""
-    if named is not None:
-        return named
+def _embedding(lm: nn.Module) -> tuple[str, int | None]:
+    """Path of the token embedding, and which call of it where two sides share one."""
     if isinstance(lm, WithEmbeddings):
-        table = lm.get_input_embeddings()
+        table, call = lm.get_input_embeddings(), None
+        if isinstance(lm, WithSides) and _encodes_and_decodes(lm):
+            table, other = (
+                side.get_input_embeddings() for side in (lm.get_encoder(), lm.get_decoder())
+            )
+            call = 0 if table is other else None  # the encoder runs first
         for path, module in lm.named_modules():
             if module is table:
-                return path
+                return path, call
     candidates = [path for path, module in lm.named_modules() if isinstance(module, nn.Embedding)]
     raise BadRequest(
         f"{type(lm).__name__} does not say which layer embeds its tokens; name it with embedding=, "
         f"one of {candidates or 'its layers'}"
     )
+
+
+def _encodes_and_decodes(lm: nn.Module) -> bool:
+    return isinstance(lm, Configured) and vars(lm.config).get("is_encoder_decoder") is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 import apportion as ap
 from apportion.players.text import pieces
-from tests.contracts.made import asking, some
+from tests.contracts.made import asking, some, tiny
 from tests.contracts.words import Bytes, Underlined, WordPiece
 from tests.small import IDS, close, decoder
 
@@ -151,6 +152,60 @@ def test_an_absent_token_leaves_its_place() -> None:
         with torch.no_grad():
             close(value, model(IDS)["logits"][0, -1, 0], atol=1e-12)
         hook.remove()
+
+
+class Side(torch.nn.Module):
+    def __init__(self, embed: torch.nn.Module) -> None:
+        super().__init__()
+        self.embed, self.mix = embed, torch.nn.Linear(4, 4)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.embed
+
+    def forward(self, ids: Tensor, seen: Tensor | float = 0.0) -> Tensor:
+        return torch.tanh(self.mix(self.embed(ids).cumsum(1)) + seen)
+
+
+class TwoSides(torch.nn.Module):
+    """An encoder and a decoder whose tables are one module, or two beside one that never runs."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.shared = torch.nn.Embedding(17, 4)
+        tables = [self.shared if shared else torch.nn.Embedding(17, 4) for _ in range(2)]
+        self.encoder, self.decoder = (Side(table) for table in tables)
+        self.config = SimpleNamespace(is_encoder_decoder=True)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.shared
+
+    def get_encoder(self) -> torch.nn.Module:
+        return self.encoder
+
+    def get_decoder(self) -> torch.nn.Module:
+        return self.decoder
+
+    def forward(self, ids: Tensor, decoded: Tensor) -> Tensor:
+        return self.decoder(decoded, self.encoder(ids)[:, -1:])[:, -1]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_tokens_of_an_encoder_decoder_are_the_encoders(shared) -> None:
+    model, decoded = tiny(lambda: TwoSides(shared=shared)), IDS[:, :3] + 1
+    ids = ap.players.tokens(model, IDS)
+    [site] = ids.owner
+    assert (site.path, site.call) == (("shared", 0) if shared else ("encoder.embed", None))
+    other = {"embedding": "shared", "call": 1} if shared else {"embedding": "decoder.embed"}
+    both = ids | ap.players.tokens(model, decoded, **other).renamed("target")
+    gates = some(9, rows=4)
+    values = asking(model, (IDS, decoded), players=both).value(gates)
+    for row, value in zip(gates, values, strict=True):
+        with torch.no_grad():
+            seen: Tensor | float = 0.0
+            for side, x, keep in (("encoder", IDS, row[:6]), ("decoder", decoded, row[6:])):
+                part = model.get_submodule(side)
+                seen = torch.tanh(part.mix((part.embed(x) * keep[:, None]).sum(1)) + seen)
+        close(value, seen[0, 0], atol=1e-12)
 
 
 # -- sentences and spans
