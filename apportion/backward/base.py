@@ -23,7 +23,7 @@ from .entry import Entry
 from .paired import Paired, Tape
 from .places import Inside, Place, Where, both, followed
 from .vjp import turned
-from .written import SPECIAL, Written
+from .written import SPECIAL, Written, kind_of
 
 # (operation, *args, **kwargs) -> its value with another derivative
 Replacement = Callable[..., Any]
@@ -200,6 +200,9 @@ class Bending(TorchFunctionMode):
         self.layers = 0  # operations with weights so far
         self.paused = 0
         self.written = Written()
+        # the others are nothing to this table, unless gates at the input meet them
+        self.concerned = rules.known() | rules.fallback.keys() | set(LAYERS)
+        self.follows = bool(self.concerned & SPECIAL.keys())
 
     def outside(self, work: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The same function, run with ordinary derivatives."""
@@ -217,7 +220,10 @@ class Bending(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.paused:
+        concerned = CANONICAL.get(func, func) in self.concerned or (
+            self.follows and kind_of(func) is not None
+        )
+        if self.paused or not (concerned or self.entry is not None):
             return func(*args, **kwargs)
         meant, second = self.written.meant(func, args, kwargs)
         rule = self._rule(meant, func, args, kwargs)
@@ -233,7 +239,8 @@ class Bending(TorchFunctionMode):
         if not any(x.requires_grad for x in tensors_in(args, kwargs)):
             return func(*args, **kwargs)
         result = _bent(rule, second, func, args, kwargs)
-        self.written.note(func, args, kwargs, result)
+        if self.follows:
+            self.written.note(func, args, kwargs, result)
         return result
 
     def _rule(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def quotient(x: Tensor, scale: Tensor) -> Tensor:
 # the key of a special case -> the operation whose rule it follows where a table does not list it
 SPECIAL: dict[Callable, Callable] = {gated: torch.mul, power: torch.pow, quotient: torch.div}
 
-# by name, as in `x.add(1)`, `1 + x`, `x.__radd__(1)`; those of the second set keep x a multiple
+# by name, as in `x.add(1)`, `1 + x`, `x.__radd__(1)`; those of the second set give a multiple of x
 _ELEMENTWISE = {
     "add", "radd", "sub", "subtract", "rsub", "rdiv", "rtruediv", "reciprocal", "pow", "rpow",
     "square", "sqrt", "abs", "absolute", "exp", "exp2", "expm1", "log", "log1p", "tanh", "sigmoid",
@@ -45,10 +46,20 @@ _ELEMENTWISE = {
     "clamp_min", "clamp_max", "clip", "sin", "cos", "atan",
 }  # fmt: skip
 _MULTIPLES = {
-    "mul", "rmul", "multiply", "div", "truediv", "divide", "true_divide", "neg", "negative", "to",
-    "type", "type_as", "float", "double", "half", "bfloat16", "clone", "contiguous",
+    "mul", "rmul", "multiply", "neg", "negative", "to", "type", "type_as", "float", "double",
+    "half", "bfloat16", "clone", "contiguous",
 }  # fmt: skip
+_QUOTIENTS = {"div", "truediv", "divide", "true_divide"}
 _FAR = 24  # operations that are looked back; a written-out GELU has nine
+
+
+@cache
+def kind_of(func: Callable) -> Literal["function", "multiple", "quotient"] | None:
+    """What an operation does element by element; None where it does not work so."""
+    name = name_of(func).strip("_")
+    if name in _QUOTIENTS:
+        return "quotient"
+    return "multiple" if name in _MULTIPLES else "function" if name in _ELEMENTWISE else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +125,8 @@ class Written:
 
     def note(self, func: Callable, args: tuple, kwargs: dict, result: Any) -> None:
         """Remembers what came out of a call."""
-        name = name_of(func).strip("_")
-        multiple = name in _MULTIPLES
-        if not multiple and name not in _ELEMENTWISE:
-            return
-        if not isinstance(result, Tensor) or not result.requires_grad:
+        kind = kind_of(func)
+        if kind is None or not isinstance(result, Tensor) or not result.requires_grad:
             return
         varying = [x for x in tensors_in(args, kwargs) if x.requires_grad]
         if not varying or any(x is result or x.shape != result.shape for x in varying):
@@ -126,7 +134,7 @@ class Written:
         first, *others = (self._trace(x) for x in varying)
         common = [(x, at) for x, at in first.through if all(t.of(x) for t in others)]
         own = (result, result._version)
-        numerator = "div" not in name or (bool(args) and args[0] is varying[0])
-        keeps = multiple and numerator and not others
+        numerator = kind != "quotient" or (bool(args) and args[0] is varying[0])
+        keeps = kind != "function" and numerator and not others
         base = first.base if keeps else result
         self._traces[result] = _Trace((own, *common)[:_FAR], base)

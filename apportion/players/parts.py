@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -215,45 +216,47 @@ def _layers(paths: list[str]) -> list[str]:
     return [f"layer {n}" for n in (numbers if len(set(numbers)) == len(paths) else paths)]
 
 
-def mlps(model: nn.Module, *, calls: int | None = None) -> Players:
+def mlps(model: nn.Module, *, calls: int | None = None, part: int | str | None = None) -> Players:
     """One player per MLP block, gated at its output, all positions together.
 
     Blocks are found by structure: modules called mlp, ffn, feed_forward ..., an `output.dense` that
     follows an `intermediate` layer, as in BERT, or an `fc2` beside an `fc1`, as in BART. `calls` is
     how often each runs in one forward pass, where layers share their weights (default: what the
-    configuration says).
+    configuration says). `part` is which element of its output a block adds, where it returns
+    several, as mixtures of experts do.
     """
     found = mlp_outputs(model)
     runs = _runs(model, found, calls)
     sites = [path for path in found for _ in range(len(runs) // len(found))]
     owner = {
-        Site(path, "out", None, call): torch.full((1, 1), i)
+        Site(path, "out", part, call): torch.full((1, 1), i)
         for i, (path, (_, call)) in enumerate(zip(sites, runs, strict=True))
     }
     return _parts("mlp", tuple(f"{layer}, MLP" for layer, _ in runs), owner)
 
 
-def layers(model: nn.Module) -> Players:
+def layers(model: nn.Module, *, calls: int | None = None, part: int | str | None = None) -> Players:
     """One player per transformer block, owning what it adds to the residual stream: the outputs of
     its attention and of its MLP, all positions together.
 
     Without a player (zeros) its block passes the stream on unchanged, as if it were skipped; in
     models that normalise after the addition, up to those norms. Attention and MLPs are found as
-    `heads` and `mlps` find them.
+    `heads` and `mlps` find them; `calls` and `part` are those of `mlps`.
     """
-    paths = [block.path for block in attentions(model)]
-    paths += [site.path for site in mlps(model).owner]
-    blocks: dict[str, list[str]] = {}
-    for path in paths:
-        inside = re.match(r"(?:.*?\.)??\d+(?=\.|$)", path)
-        blocks.setdefault(inside.group() if inside else path.rpartition(".")[0], []).append(path)
-    order = [path for path, _ in model.named_modules() if path in blocks]
+    inside: dict[str, list[Site]] = {}
+    sites = [Site(block.path, "out") for block in attentions(model)]
+    for site in [*sites, *mlps(model, calls=1, part=part).owner]:
+        block = re.match(r"(?:.*?\.)??\d+(?=\.|$)", site.path)
+        inside.setdefault(block.group() if block else site.path.rpartition(".")[0], []).append(site)
+    order = [path for path, _ in model.named_modules() if path in inside]
+    runs = _runs(model, order, calls)
+    blocks = [path for path in order for _ in range(len(runs) // len(order))]
     owner = {
-        Site(path, "out"): torch.full((1, 1), i)
-        for i, block in enumerate(order)
-        for path in blocks[block]
+        replace(site, call=call): torch.full((1, 1), i)
+        for i, (path, (_, call)) in enumerate(zip(blocks, runs, strict=True))
+        for site in inside[path]
     }
-    return _parts("layer", tuple(_layers(order)), owner)
+    return _parts("layer", tuple(layer for layer, _ in runs), owner)
 
 
 def layer_number(path: str) -> str:

@@ -63,11 +63,11 @@ class Shared(nn.Module):
         self.config = SimpleNamespace(num_hidden_layers=3)
         if says:
             self.config.num_hidden_groups = 1
-        self.layer = Layer(2)
+        self.layers = nn.ModuleList([Layer(2)])
 
     def forward(self, x: Tensor) -> Tensor:
         for _ in range(3):
-            x = self.layer(x)
+            x = self.layers[0](x)
         return x.mean(1)
 
 
@@ -104,30 +104,69 @@ def test_mlps_whose_layers_lie_in_the_block() -> None:
     assert [s.path for s in ap.players.mlps(albert).owner] == ["ffn_output"]
 
 
-@pytest.mark.parametrize(("build", "n"), [(ap.players.heads, 2), (ap.players.mlps, 1)])
+@pytest.mark.parametrize(
+    ("build", "n"), [(ap.players.heads, 2), (ap.players.mlps, 1), (ap.players.layers, 1)]
+)
 def test_layers_that_share_their_weights_have_players_per_call(build, n) -> None:
     """Each call by itself, as a model of three equal layers has them."""
     model = tiny(lambda: Shared(says=True))
     apart = tiny(lambda: nn.Sequential(*(Layer(2) for _ in range(3))))
     for layer in apart:
-        layer.load_state_dict(model.layer.state_dict())
+        layer.load_state_dict(model.layers[0].state_dict())
     players, each = build(model), build(apart)
     assert players.n == each.n == 3 * n
     assert "call 2" in players.names[-1]
     with untouched(model):
         game = asking(model, X, players=players)
         gates = some(players.n, rows=4)
-        pooled = nn.Sequential(apart, Mean())
+        pooled = Pooled(apart)
         expected = asking(pooled, X, players=build(pooled)).value(gates)
     close(game.value(gates), expected, atol=1e-12)
 
 
-class Mean(nn.Module):
+class Pooled(nn.Module):
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(1)
+        return self.layers(x).mean(1)
 
 
-@pytest.mark.parametrize("build", [ap.players.heads, ap.players.mlps])
+class Routed(nn.Module):
+    """A block that returns what it adds and how it was routed, as mixtures of experts do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = {"attn": Attention(2), "mlp": Pair()}
+        self.layers = nn.ModuleList([nn.ModuleDict(block)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.layers[0]["attn"](x)
+        return (x + self.layers[0]["mlp"](x)[0]).mean(1)
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.tanh(self.inner(x)), x
+
+
+def test_of_a_block_that_returns_several_tensors_one_is_named() -> None:
+    model = tiny(Routed)
+    with pytest.raises(ap.BadRequest, match="tensors 0, 1; name one as part="):
+        asking(model, X, players=ap.players.mlps(model))
+    skipped = (X + model.layers[0]["attn"](X)).mean(1)[0, 0].detach()
+    nobody = torch.tensor([[False]])
+    close(asking(model, X, players=ap.players.mlps(model, part=0)).value(nobody)[0], skipped)
+    alone = asking(model, X, players=ap.players.layers(model, part=0)).value(nobody)
+    close(alone[0], X.mean(1)[0, 0])
+
+
+@pytest.mark.parametrize("build", [ap.players.heads, ap.players.mlps, ap.players.layers])
 def test_sharing_that_no_configuration_tells_is_told_with_calls(build) -> None:
     model = tiny(lambda: Shared(says=False))
     with pytest.raises(ap.BadRequest, match=r"ran 3 times in one forward pass.*calls="):
