@@ -18,6 +18,7 @@ from .attribute import versions
 from .attribution import drawing
 from .backward import unruled
 from .explanation import Explanation, load
+from .games.survey import unrunnable
 from .listing import by_name, in_full, needs_listed, tables
 from .models import FORMS, input_named, model_named
 from .players import heads, mlps
@@ -213,7 +214,7 @@ def doctor(
     given = subject.prepare(input_named(subject, input, model))
     for line in _about(subject):
         out.print(line, markup=False, highlight=False)
-    found = unruled(subject.model, Call.of(given.x), backward.TABLE[rules])
+    found = _unruled(subject, Call.of(given.x), rules)
     if not found:
         out.print(f"{rules}: every operation with parameters or products has a rule")
         return
@@ -311,6 +312,17 @@ def _writable(path: Path) -> None:
         raise BadRequest(
             f"cannot write {path}: {failure.strerror or failure}; choose a folder you may write to"
         ) from failure
+
+
+def _unruled(subject: Subject, call: Call, rules: str) -> list[backward.Finding]:
+    """What the table does not know; a model that fails on the input is refused in one line."""
+    try:
+        return unruled(subject.model, call, backward.TABLE[rules])
+    except Exception as failure:
+        refused = unrunnable(subject.model, call, failure)
+        if refused is None:
+            raise
+        raise refused from failure
 
 
 def _about(subject: Subject) -> list[str]:

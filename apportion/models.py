@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,8 @@ FORMS = "zoo:NAME, hf:PATH or py:MODULE:FACTORY"
 def model_named(name: str) -> Subject:
     """A subject: from the zoo, from a Hugging Face folder, or from a factory of the user's own.
 
-    `py:module:factory` imports that module (also from the current directory) and calls
-    factory(), which returns a Subject.
+    `py:module:factory` imports that module (also from the current directory, or by the path of its
+    file) and calls factory(), which returns a Subject.
     """
     kind, _, rest = name.partition(":")
     if not rest or kind not in ("zoo", "hf", "py"):
@@ -87,21 +89,34 @@ def _from_folder(path: str) -> Subject:
 
 
 def _from_factory(rest: str) -> Subject:
-    module_name, _, factory_name = rest.partition(":")
-    if not factory_name:
+    module_name, _, factory_name = rest.rpartition(":")
+    if not module_name:
         raise BadRequest(f"py:{rest} names no factory; write py:MODULE:FACTORY")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as failure:
+        module = _imported(module_name)
+    except (ImportError, OSError) as failure:
         raise BadRequest(f"cannot import {module_name!r}: {failure}") from failure
     if factory_name not in vars(module):
         raise BadRequest(f"{module_name} has no {factory_name!r}")
     made = vars(module)[factory_name]()
     if not isinstance(made, Subject):
         raise BadRequest(
-            f"{rest}() returned a {type(made).__name__}; return apportion.Subject(model, kind=...)"
+            f"{rest}() returned a {type(made).__name__}; return apportion.Subject(model, 'image'), "
+            "or 'text', 'table', 'function': what it reads"
         )
     return made
+
+
+def _imported(name: str) -> ModuleType:
+    """A module by its name, or by the path of its file."""
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    spec = spec_from_file_location(Path(name).stem, name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{name} is no file of Python code")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -40,7 +40,10 @@ class Subject:
                 f"Subject(kind={self.kind!r}): one of 'image', 'text', 'table', 'function'"
             )
         if self.kind == "text" and self.tokenizer is None:
-            raise BadRequest("a text subject needs tokenizer=")
+            raise BadRequest(
+                "a text subject needs tokenizer=, such as AutoTokenizer.from_pretrained(path) of "
+                "transformers; token ids alone can be asked about with ap.ModelGame"
+            )
         if isinstance(self.background, str) and not self.background.strip():
             raise BadRequest(
                 "background= is an empty text; give a page of ordinary text, or leave it out: an "
@@ -117,8 +120,9 @@ class Subject:
             )
         if self.preprocess is None:
             raise BadRequest(
-                "the subject has no preprocess=, so give a prepared float tensor (batch, channel, "
-                "height, width)"
+                "the subject has no preprocess=, so it cannot read pictures: give "
+                "Subject(preprocess=f), where f turns uint8 (height, width, 3) into a float tensor "
+                "(1, channel, height, width), or such a tensor in place of the picture"
             )
         return Prepared(
             self.preprocess(raw), raw if raw.ndim == 3 else np.stack([raw] * 3, -1), None

@@ -15,7 +15,8 @@ from torch.nn import functional as F  # noqa: N812 - the usual name
 from torch.overrides import TorchFunctionMode
 
 from ..players import Players
-from ..taps import Site, edited, module_at, run, unmoved
+from ..players.blocks import encodes_and_decodes
+from ..taps import Call, Site, edited, module_at, run, unmoved
 from ..types import BadRequest
 from ..values import Probability, Relative, Value
 from .base import checked
@@ -58,9 +59,10 @@ def survey(
     try:
         convention, output = _layout(model, convention, looks, weights)
     except FAILURES as failure:
-        if type(failure) not in FAILURES or out_of_memory(failure):
-            raise  # a class of its own means something to whoever wrote the model
-        raise _unrunnable(model, convention, failure) from failure
+        refused = unrunnable(model, convention.call, failure)
+        if refused is None:
+            raise
+        raise refused from failure
     value = value.against(output) if isinstance(value, Relative) else value
     values = value(output)
     if len(values) != convention.instances:
@@ -79,17 +81,28 @@ def survey(
     return Clean(convention, seen, value, values, _notes(value, values), supports, 1 + looked)
 
 
-def _unrunnable(model: nn.Module, convention: Convention, failure: Exception) -> BadRequest:
-    """The error for an input on which the model itself fails."""
+def unrunnable(model: nn.Module, call: Call, failure: Exception) -> BadRequest | None:
+    """The error for an input on which the model itself fails; None where the failure is another: a
+    class of its own means something to whoever wrote the model.
+    """
+    if type(failure) not in FAILURES or out_of_memory(failure):
+        return None
     names = list(inspect.signature(model.forward).parameters)
     given = ", ".join(
         f"{names[name] if isinstance(name, int) and name < len(names) else name}: "
         f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
-        for name, x in convention.call.tensors().items()
+        for name, x in call.tensors().items()
     )
     lines = str(failure).strip().splitlines() or [type(failure).__name__]
     kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters()}
     weights = f" (its parameters are {' and '.join(sorted(kinds))})" if kinds else ""
+    if encodes_and_decodes(model) and "decoder_input_ids" not in call.kwargs:
+        return BadRequest(
+            f"{type(model).__name__} could not run on this input ({given}): {lines[0]}. An "
+            "encoder-decoder reads two texts; ask about both: ap.ModelGame(model, {'input_ids': "
+            "ids, 'decoder_input_ids': begun}, ...), where what was written so far begins with "
+            "model.config.decoder_start_token_id"
+        )
     return BadRequest(
         f"the model could not run on this input ({given}): {lines[0]}. Prepare the input as the "
         "model takes it: a batch axis in front (x[None]), as many columns, channels or tokens as "

@@ -84,6 +84,11 @@ def calls_of(model: nn.Module) -> int:
     return 1 if layers is None or groups is None else max(layers // groups, 1)
 
 
+def encodes_and_decodes(model: nn.Module) -> bool:
+    """Whether a model reads one text and writes another."""
+    return isinstance(model, Configured) and vars(model.config).get("is_encoder_decoder") is True
+
+
 def _second(path: str, modules: Mapping[str, nn.Module]) -> str:
     beside = f"{path}_output"
     return beside if isinstance(modules[path], nn.Linear) and beside in modules else path

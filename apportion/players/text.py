@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..taps import Site
 from ..types import BadRequest
 from .base import PRESENT, Geometry, Players, unique
-from .blocks import Configured
+from .blocks import encodes_and_decodes
 
 LONGEST = 60  # characters of a name
 
@@ -250,7 +250,7 @@ def _embedding(lm: nn.Module) -> tuple[str, int | None]:
     """Path of the token embedding, and which call of it where two sides share one."""
     if isinstance(lm, WithEmbeddings):
         table, call = lm.get_input_embeddings(), None
-        if isinstance(lm, WithSides) and _encodes_and_decodes(lm):
+        if isinstance(lm, WithSides) and encodes_and_decodes(lm):
             table, other = (
                 side.get_input_embeddings() for side in (lm.get_encoder(), lm.get_decoder())
             )
@@ -263,7 +263,3 @@ def _embedding(lm: nn.Module) -> tuple[str, int | None]:
         f"{type(lm).__name__} does not say which layer embeds its tokens; name it with embedding=, "
         f"one of {candidates or 'its layers'}"
     )
-
-
-def _encodes_and_decodes(lm: nn.Module) -> bool:
-    return isinstance(lm, Configured) and vars(lm.config).get("is_encoder_decoder") is True

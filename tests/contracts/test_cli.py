@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from apportion.cli import _seconds, app
@@ -105,6 +106,58 @@ def test_a_factory_of_the_users_own(tmp_path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "returned a int" in done.stderr
+
+
+FACTORIES = """
+import torch
+from apportion import Subject
+class Words:
+    def decode(self, ids): return " ".join(map(str, ids))
+    def __call__(self, text, return_tensors=None):
+        return {"input_ids": torch.tensor([[int(word) for word in text.split()]])}
+class Sided(torch.nn.Embedding):
+    def __init__(self):
+        super().__init__(9, 3)
+        self.config = type("Config", (), {})()
+        self.config.is_encoder_decoder = True
+    def forward(self, input_ids, decoder_input_ids=None):
+        if decoder_input_ids is None:
+            raise ValueError("give decoder_input_ids")
+        return super().forward(decoder_input_ids)[:, -1]
+table = lambda: Subject(torch.nn.Linear(2, 3), "table")
+words = lambda: Subject(torch.nn.Embedding(9, 3), "text", tokenizer=Words())
+sided = lambda: Subject(Sided(), "text", tokenizer=Words())
+silent = lambda: Subject(torch.nn.Embedding(9, 3), "text")
+picture = lambda: Subject(torch.nn.Conv2d(3, 2, 1), "image")
+bare = lambda: torch.nn.Linear(2, 3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "given", "message"),
+    [
+        ("table", "1,2,3", "could not run on this input (input: float32 (1, 3))"),
+        ("words", "3 40", "could not run on this input (input: int64 (1, 2)): index out of range"),
+        ("sided", "3 4", "reads two texts; ask about both"),
+        ("silent", "3 4", "needs tokenizer=, such as AutoTokenizer.from_pretrained(path)"),
+        ("picture", "x.png", "give Subject(preprocess=f), where f turns uint8 (height, width, 3)"),
+        ("bare", "1,2", "returned a Linear; return apportion.Subject(model, 'image'), or 'text'"),
+    ],
+)
+def test_doctor_tells_a_newcomer_what_to_write(factory, given, message, tmp_path) -> None:
+    """Factories are also found by the path of their file."""
+    (tmp_path / "mine.py").write_text(FACTORIES)
+    if factory == "picture":
+        given = str(tmp_path / given)
+        from PIL import Image
+
+        Image.new("RGB", (4, 4)).save(given)
+    with torch.random.fork_rng(devices=[]):  # as a factory may draw its weights
+        done = run("doctor", f"py:{tmp_path / 'mine.py'}:{factory}", given)
+        assert run("doctor", f"py:{tmp_path / 'mine.py'}:table", "1,2").exit_code == 0
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert message in " ".join(done.output.split())
+    assert "cannot import" in run("doctor", f"py:{tmp_path / 'other.py'}:table", "1,2").output
 
 
 def test_interruption_exits_with_130(monkeypatch) -> None:
