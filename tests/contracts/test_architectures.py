@@ -243,3 +243,29 @@ def test_models_without_heads_say_what_was_looked_for(name) -> None:
         ap.players.heads(model)
     with pytest.raises(ap.BadRequest, match="no MLP blocks found"):
         ap.players.mlps(model)
+
+
+# -- masks
+
+
+@pytest.mark.parametrize(
+    ("name", "attention"),
+    [(n, a) for n, a in CASES if n in ALWAYS and ARCHITECTURES[n].sees == "text"],
+)
+def test_tokens_that_a_mask_hides_get_nothing(name, attention) -> None:
+    """Not the last one, which a language model reads; nor the first, whose row of attention
+    weights would be empty and overflows in float64 where transformers masks by hand.
+    """
+    model, hidden = built(name, attention), 2
+    mask = (torch.arange(6) != hidden).long()[None]
+    call = {**given(name), "attention_mask": mask}
+    game = ap.ModelGame(model, call, LOGIT, read_by(name, model), ZEROS)
+    with restored(model):
+        credits = [
+            ap.attribute(asked, estimator, chunk=3).scores
+            for asked in (game, game.under(CP_LRP))
+            for estimator in (ap.LeaveOneOut(), ap.Gradient())
+        ]
+    for scores in credits:
+        assert float(scores[hidden].abs()) < 1e-12
+        assert int((scores.abs() > 1e-9).sum()) == 5
