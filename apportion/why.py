@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -367,7 +368,9 @@ def _absent_picture(subject: Subject, game: ModelGame) -> Tensor | None:
 
 
 def _code(shown: Axis, value: Value, seed: int) -> str:
-    estimator = shown.credit.provenance.estimator
+    # options that are objects of ours are written as one imports them
+    named = r"=(?!True\b|False\b|None\b)(?=[A-Z])"
+    estimator = re.sub(named, "=ap.", shown.credit.provenance.estimator)
     return "\n".join(
         [
             "import apportion as ap",
