@@ -14,7 +14,7 @@ from .attribution import Attribution, Provenance
 from .estimators import PermutationShapley
 from .games import Description
 from .players import Players, columns
-from .removals.gaussian import Gaussian, background, coefficients, fit, of_covariance
+from .removals.gaussian import Gaussian, background, coefficients, fit, numbers, of_covariance
 from .types import BadRequest
 
 ENUMERATED = 12  # columns up to which every coalition is gone through
@@ -61,7 +61,10 @@ def interventional(
     is sampled, nothing asked. [chen2020]
     """
     model = _model(weights, x, bias, names, "interventional")
-    known = rows[0][None] if isinstance(rows, tuple) else rows
+    _pair(rows, "interventional")
+    known = rows
+    if isinstance(rows, tuple):
+        known = numbers(rows[0], "interventional", "the mean")[None]
     mean = background(known, "interventional").mean(0)
     _same_width(model, len(mean), "interventional")
     scores = (model.x - mean)[:, None] * model.weights
@@ -185,6 +188,8 @@ def _model(
     name: str,
 ) -> Model:
     """The parts of a question, checked."""
+    weights, x = numbers(weights, name, "weights"), numbers(x, name, "x")
+    offset = numbers(bias, name, "bias").reshape(-1)
     if weights.ndim not in (1, 2) or x.ndim != 2 or weights.shape[-1] != x.shape[-1]:
         raise BadRequest(
             f"{name}: weights are (column,) or (output, column) and x (instance, column); got "
@@ -192,25 +197,27 @@ def _model(
         )
     if not len(x):
         raise BadRequest(f"{name}: x has no rows")
-    many = weights.detach().double().cpu().reshape(-1, weights.shape[-1])
-    rows = x.detach().double().cpu()
-    offset = torch.as_tensor(bias).detach().double().cpu().reshape(-1)
+    many = weights.reshape(-1, weights.shape[-1])
     if len(offset) not in (1, len(many)):
         raise BadRequest(f"{name}: {len(offset)} biases for {len(many)} outputs")
-    for what, tensor in (("weights", many), ("x", rows), ("bias", offset)):
+    for what, tensor in (("weights", many), ("x", x), ("bias", offset)):
         if not bool(torch.isfinite(tensor).all()):
             raise BadRequest(f"{name}: {what} hold NaN or infinite numbers; clean them first")
-    return Model(many, offset.expand(len(many)), rows, weights.ndim == 1, columns(x, names))
+    return Model(many, offset.expand(len(many)), x, weights.ndim == 1, columns(x, names))
 
 
 def _gaussian(rows: Background, shrinkage: float, name: str) -> Gaussian:
     if not isinstance(rows, tuple):
         return fit(rows, shrinkage, name)
+    _pair(rows, name)
     if shrinkage:
         raise BadRequest(f"{name}(shrinkage={shrinkage}) is for background rows, not a covariance")
-    if len(rows) != 2:
-        raise BadRequest(f"{name}: rows is the background, or a pair (mean, covariance)")
     return of_covariance(rows[0], rows[1], name)
+
+
+def _pair(rows: Background, name: str) -> None:
+    if isinstance(rows, tuple) and len(rows) != 2:
+        raise BadRequest(f"{name}: rows is the background, or a pair (mean, covariance)")
 
 
 def _same_width(model: Model, width: int, name: str) -> None:

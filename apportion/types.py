@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Real
+from types import FunctionType
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
@@ -96,3 +99,33 @@ class NotSoft(BadRequest):
 
 class OverBudget(RuntimeError):
     """The answer would take, or took, more evaluations than were allowed."""
+
+
+def number(given: object) -> float:
+    """A plain number, also as a tensor without axes; NaN for anything else: no bound holds."""
+    if isinstance(given, Tensor) and given.ndim == 0:
+        given = given.item()
+    if isinstance(given, bool) or not isinstance(given, Real):
+        return math.nan
+    try:
+        return float(given)
+    except OverflowError:
+        return math.inf
+
+
+def positive(given: object, asked: str, meaning: str, call: str) -> float:
+    """A positive, finite number; anything else is refused with a call that is right."""
+    got = number(given)
+    if not 0 < got < math.inf:
+        raise BadRequest(
+            f"{asked}({told(given)}): {meaning}; it must be positive and finite, one number. Write "
+            f"{call}"
+        )
+    return got
+
+
+def told(given: object) -> str:
+    """What was given, on one line."""
+    if isinstance(given, Tensor):
+        return f"a tensor {tuple(given.shape)}" if given.ndim else f"{given.item()}"
+    return given.__name__ if isinstance(given, type | FunctionType) else repr(given)

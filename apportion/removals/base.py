@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Literal, Protocol, runtime_checkable
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..taps import Call
-from ..types import BadRequest
+from ..types import BadRequest, positive, told
 from ..views import View
 from .references import Step
 
@@ -81,7 +80,7 @@ class Blend:
     def __post_init__(self) -> None:
         given: object = self.reference
         if isinstance(given, type) or not isinstance(given, Reference):
-            raise BadRequest(f"Blend({_called(given)}) needs a reference; {_reference_for(given)}")
+            raise BadRequest(f"Blend({told(given)}) needs a reference; {_reference_for(given)}")
 
     @property
     def domain(self) -> Literal["binary", "unit"]:
@@ -114,13 +113,11 @@ class Jitter:
         given: object = self.removal
         if isinstance(given, type) or not isinstance(given, Removal):
             raise BadRequest(
-                f"Jitter({_called(given)}, ...) needs a removal; write Jitter(Blend(zeros()), "
+                f"Jitter({told(given)}, ...) needs a removal; write Jitter(Blend(zeros()), "
                 "sigma)"
             )
-        if not 0 < self.sigma < math.inf:
-            raise BadRequest(
-                f"Jitter(sigma={self.sigma}): the noise needs a positive standard deviation"
-            )
+        meaning, call = "sigma is a standard deviation", "Jitter(Blend(zeros()), 0.1)"
+        positive(self.sigma, "Jitter", meaning, call)
 
     @property
     def domain(self) -> Literal["binary", "unit"]:
@@ -197,8 +194,8 @@ class Around:
     width: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.width < math.inf:
-            raise BadRequest(f"Around({self.width}): the box needs a positive, finite width")
+        meaning = "the width of the box in the units of the input"
+        positive(self.width, "Around", meaning, "Around(0.1)")
 
     @property
     def domain(self) -> Literal["binary", "unit"]:
@@ -223,13 +220,6 @@ def _mixed(absent: Tensor, x: Tensor, keep: Tensor) -> Tensor:
     if keep.dtype == x.dtype == absent.dtype:
         return torch.lerp(absent, x, keep)
     return keep * x + (1 - keep) * absent
-
-
-def _called(given: object) -> str:
-    """A wrong object as it was written."""
-    if isinstance(given, Tensor):
-        return f"a tensor {tuple(given.shape)}"
-    return given.__name__ if isinstance(given, type | FunctionType) else repr(given)
 
 
 def _reference_for(given: object) -> str:

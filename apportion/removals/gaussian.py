@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..types import BadRequest
+from ..types import BadRequest, number, told
 
 SINGULAR = 1e-7  # smallest eigenvalue that a correlation matrix may have
 BLOCK = 2**22  # matrix entries factorised at once
@@ -41,10 +41,10 @@ class Gaussian:
 def fit(rows: Tensor, shrinkage: float, name: str) -> Gaussian:
     """Mean and covariance (with n - 1) of rows; correlations shrunk towards 0 by `shrinkage`."""
     table = background(rows, name)
-    if not 0 <= shrinkage <= 1:
+    if not 0 <= number(shrinkage) <= 1:
         raise BadRequest(
-            f"{name}(shrinkage={shrinkage}): correlations are multiplied by 1 - shrinkage, so it "
-            "lies between 0 and 1; 0.01 cures singular ones"
+            f"{name}(shrinkage={told(shrinkage)}): correlations are multiplied by 1 - "
+            "shrinkage, so it lies between 0 and 1; 0.01 cures singular ones"
         )
     if len(table) < 2:
         raise BadRequest(f"{name}: one row has no covariance; give more background rows")
@@ -62,7 +62,7 @@ def fit(rows: Tensor, shrinkage: float, name: str) -> Gaussian:
 
 def of_covariance(mean: Tensor, covariance: Tensor, name: str) -> Gaussian:
     """From a known mean and covariance."""
-    mean, covariance = mean.double().cpu(), covariance.double().cpu()
+    mean, covariance = numbers(mean, name, "the mean"), numbers(covariance, name, "the covariance")
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         raise BadRequest(
             f"{name}: the mean has shape {tuple(mean.shape)}, the covariance "
@@ -79,14 +79,26 @@ def of_covariance(mean: Tensor, covariance: Tensor, name: str) -> Gaussian:
     return admitted(Gaussian(mean, deviation, correlation), name, None)
 
 
+def numbers(given: object, name: str, what: str) -> Tensor:
+    """A tensor, array or nested list in float64 on the CPU."""
+    try:
+        return torch.as_tensor(given, dtype=torch.float64).detach().cpu()
+    except (RuntimeError, TypeError, ValueError) as failure:
+        raise BadRequest(
+            f"{name}: {what} must be a tensor of numbers, or lists or an array of them; got "
+            f"{type(given).__name__} ({failure}). Write "
+            "torch.tensor(rows) with rows of numbers, or give frame.to_numpy()"
+        ) from failure
+
+
 def background(rows: Tensor, name: str) -> Tensor:
     """Rows of a table in float64 on the CPU."""
-    if rows.ndim != 2 or not rows.numel():
+    table = numbers(rows, name, "the background")
+    if table.ndim != 2 or not table.numel():
         raise BadRequest(
             f"{name} takes background rows (row, column) of a table, prepared like the input; got "
-            f"{tuple(rows.shape)}"
+            f"{tuple(table.shape)}"
         )
-    table = rows.detach().double().cpu()
     if not bool(torch.isfinite(table).all()):
         raise BadRequest(f"{name}: the background holds NaN or infinite numbers; clean it first")
     return table

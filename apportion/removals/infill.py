@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor, nn
 
-from ..types import BadRequest, WithLogits
+from ..types import BadRequest, WithLogits, number, told
 from .base import Jitter, Reference, Removal
 from .conditional import MadeUp
 
@@ -79,7 +79,9 @@ class Infill:
         """All absent places at once, each given the present tokens only."""
         shown = torch.where(absent, mask, text)
         for row in absent.any(1).nonzero().flatten().split(max(TOKENS // text.shape[1], 1)):
-            logits = _logits(self.lm, shown[row])
+            if not len(row):  # nobody is absent: split gives one empty piece
+                continue
+            logits = self._logits(shown[row])
             text[row] = torch.where(absent[row], self._choose(logits, chance[row]), text[row])
         return text
 
@@ -97,9 +99,21 @@ class Infill:
             for row in absent[:, place].nonzero().flatten().split(max(TOKENS // (place + 1), 1)):
                 left = torch.cat([begin.expand(len(row), -1), text[row, :place]], 1)
                 distinct, which = torch.unique(left, dim=0, return_inverse=True)
-                logits = _logits(self.lm, distinct)[:, -1][which]
+                logits = self._logits(distinct)[:, -1][which]
                 text[row, place] = self._choose(logits, chance[row, place])
         return text
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        """What the model says, told plainly where it does not know a token."""
+        try:
+            return _logits(self.lm, ids)
+        except IndexError as failure:
+            what, own = ("start", self.start) if self.mask is None else ("mask", self.mask)
+            raise BadRequest(
+                f"{self!r}: the model was asked about tokens up to {int(ids.max())}, {what}={own}, "
+                f"and does not know them all ({failure}). Tokens are those of the explained model; "
+                f"write {what}=tokenizer.{'bos' if self.mask is None else 'mask'}_token_id"
+            ) from failure
 
     def _choose(self, logits: Tensor, chance: Tensor) -> Tensor:
         """The most probable token, or the one at a quantile of the distribution."""
@@ -183,12 +197,12 @@ def _admitted(
         )
     if lm.training:
         raise BadRequest(f"{name}: the language model is in training mode; call lm.eval() first")
-    if not 0 <= temperature < math.inf:
+    if not 0 <= number(temperature) < math.inf:
         raise BadRequest(
-            f"{name}(temperature={temperature}): 0 takes the most probable token, 1 draws from the "
-            "model's own distribution"
+            f"{name}(temperature={told(temperature)}): 0 takes the most probable token, 1 draws "
+            "from the model's own distribution"
         )
-    return float(temperature), tuple(_token(t, "never") for t in never)
+    return number(temperature), tuple(_token(t, "never") for t in never)
 
 
 def _token(given: object, name: str) -> int:

@@ -9,8 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from ..taps import Call
-from ..types import BadRequest
+from ..types import BadRequest, number, positive, told
 from .base import ENDLESS
+
+SIGMA = "sigma is a standard deviation"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def noisy(sigma: float) -> Noisy:
     same noise for every coalition and instance. Information is spoilt, not taken away: large parts
     of the input survive where sigma is small against their contrast.
     """
-    return Noisy(_positive(sigma, "noisy"))
+    return Noisy(positive(sigma, "noisy", SIGMA, "noisy(0.1), or Blend(zeros()) for no noise"))
 
 
 def noise(sigma: float | tuple[float, ...], mean: float | tuple[float, ...] = 0.0) -> Noise:
@@ -77,10 +79,14 @@ def noise(sigma: float | tuple[float, ...], mean: float | tuple[float, ...] = 0.
     Draws are unlimited, so say how many to average: `ap.averaged(game, draws=20)`. A draw is the
     same noise for every coalition and instance.
     """
-    widths = tuple(_positive(s, "noise") for s in _several(sigma))
-    middles = tuple(float(m) for m in _several(mean))
+    call = "noise(1.0), or one number per channel, noise((1.0, 2.0))"
+    widths = tuple(positive(s, "noise", SIGMA, call) for s in _several(sigma))
+    middles = tuple(number(m) for m in _several(mean))
     if not all(math.isfinite(m) for m in middles):
-        raise BadRequest(f"noise(mean={mean}): the mean must be finite; noise(1.0) has mean 0")
+        raise BadRequest(
+            f"noise(mean={told(mean)}): the mean must be finite, one number or a tuple of one per "
+            "channel; noise(1.0) has mean 0"
+        )
     return Noise(widths, middles)
 
 
@@ -89,15 +95,6 @@ def _several(given: float | tuple[float, ...]) -> tuple[float, ...]:
     if not given:
         raise BadRequest("noise(()) has no numbers; give one, or one per channel")
     return given
-
-
-def _positive(sigma: float, name: str) -> float:
-    if not 0 < sigma < math.inf:
-        raise BadRequest(
-            f"{name}({sigma}): sigma is a standard deviation, so positive and finite; for none use "
-            "Blend(zeros()) or Blend(constant(c))"
-        )
-    return float(sigma)
 
 
 def _numbers(x: Tensor, reference: object) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..taps import Call
-from ..types import BadRequest
+from ..types import BadRequest, positive
 from .base import Reference
 from .references import gaussian_blur
 
@@ -57,17 +56,14 @@ class Pyramid:
     cites: ClassVar[tuple[str, ...]] = ("xu2020", "fong2019")
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma < math.inf:
-            raise BadRequest(
-                f"Pyramid(sigma={self.sigma}): sigma is in pixels and must be positive and finite; "
-                "a tenth of the side is usual"
-            )
+        meaning = "sigma is in pixels, a tenth of the side is usual"
+        sigma = positive(self.sigma, "Pyramid", meaning, "Pyramid(10.0)")
         if isinstance(self.levels, bool) or not isinstance(self.levels, int) or self.levels < 2:
             raise BadRequest(
                 f"Pyramid(levels={self.levels!r}): a pyramid has at least 2 levels, the blurred "
                 "picture and the sharp one; write levels=8"
             )
-        object.__setattr__(self, "reference", Levels(float(self.sigma), self.levels - 1))
+        object.__setattr__(self, "reference", Levels(sigma, self.levels - 1))
 
     def __call__(self, x: Tensor, keep: Tensor, absent: Tensor, seed: Tensor) -> Tensor:
         if keep.dtype == torch.bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from ..taps import Call
-from ..types import BadRequest
+from ..types import BadRequest, number, positive, told
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,12 @@ def zeros() -> Constant:
 
 def constant(value: float) -> Constant:
     """Absent = the same number everywhere."""
-    if not math.isfinite(value):
-        raise BadRequest(f"constant({value}): the value must be a finite number")
-    return Constant(float(value))
+    if not math.isfinite(number(value)):
+        raise BadRequest(
+            f"constant({told(value)}): absent elements get one finite number everywhere; write "
+            "constant(0.5). For one each, counterfactual(x)"
+        )
+    return Constant(number(value))
 
 
 def step(size: float = 1.0) -> Step:
@@ -157,20 +160,20 @@ def step(size: float = 1.0) -> Step:
 
     v(no player) is undefined under it, and estimators that ask for it are refused.
     """
-    if not math.isfinite(size):
-        raise BadRequest(f"step({size}): the step must be a finite number; step(1.0) is usual")
+    if not math.isfinite(number(size)):
+        raise BadRequest(
+            f"step({told(size)}): one finite number for every coordinate; write step(1.0)"
+        )
     if size == 0:
         raise BadRequest("step(0) moves nothing; the plain gradient is step(1.0)")
-    return Step(float(size))
+    return Step(number(size))
 
 
 def blur(sigma: float) -> Blur:
     """Absent = the picture blurred by a Gaussian of `sigma` pixels (at other sites: the
     activations it causes).
     """
-    if not 0 < sigma < math.inf:
-        raise BadRequest(f"blur({sigma}): sigma is in pixels and must be positive and finite")
-    return Blur(float(sigma))
+    return Blur(positive(sigma, "blur", "sigma is in pixels", "blur(10.0)"))
 
 
 def counterfactual(x: Any) -> Other:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..types import BadRequest
+from ..types import BadRequest, number, told
 from .base import check_class, one_target, wide
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -42,11 +43,17 @@ class BoxScore:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", one_target(self.target, "BoxScore"))
-        box = tuple(float(x) for x in self.box)
-        height, width = self.image
-        if len(box) != 4 or not all(math.isfinite(x) for x in box):
+        box, (height, width) = _numbers(self.box, 4), _numbers(self.image, 2) or (0.0, 0.0)
+        if not box:
             raise BadRequest(
-                f"BoxScore(box={box}): a box is left, top, right, bottom, four finite numbers"
+                f"BoxScore(box={told(self.box)}): a box is left, top, right, bottom, four finite "
+                "numbers; write BoxScore((10, 20, 50, 80), 1, image=(240, 320))"
+            )
+        if height <= 0 or width <= 0:
+            raise BadRequest(
+                f"BoxScore(image={told(self.image)}): image is height and width, two positive "
+                "finite numbers in the units of the box; write "
+                "image=(240, 320), or (1, 1) if relative"
             )
         left, top, right, bottom = box
         if left >= right or top >= bottom:
@@ -59,9 +66,10 @@ class BoxScore:
                 f"BoxScore(box={box}): the box lies outside the image of height {height:g} and "
                 f"width {width:g}; clip it, or give image=(height, width) in the units of the box"
             )
-        if self.above is not None and not 0 <= self.above < 1:
+        if self.above is not None and not 0 <= number(self.above) < 1:
             raise BadRequest(
-                f"BoxScore(above={self.above}): an overlap (IoU) lies between 0 and 1; 0.5 is usual"
+                f"BoxScore(above={told(self.above)}): an overlap (IoU) lies between 0 and "
+                "1; write above=0.5"
             )
         object.__setattr__(self, "box", box)
 
@@ -76,6 +84,16 @@ class BoxScore:
         if self.above is not None:
             overlap = (overlap > self.above).to(scores)
         return (overlap * scores).max()
+
+
+def _numbers(given: object, count: int) -> tuple[float, ...]:
+    """So many finite numbers, or nothing."""
+    if isinstance(given, Tensor | np.ndarray):
+        given = given.tolist()
+    if not isinstance(given, Sequence) or len(given) != count:
+        return ()
+    got = tuple(number(x) for x in given)
+    return got if all(math.isfinite(x) for x in got) else ()
 
 
 def iou(box: Tensor, boxes: Tensor) -> Tensor:

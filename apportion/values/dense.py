@@ -41,7 +41,7 @@ class DenseSum:
             raise BadRequest(f"DenseSum(how={self.how!r}): how is 'sum' or 'mean'")
         if self.mask is None:
             return
-        mask = torch.as_tensor(self.mask)
+        mask = _bools(self.mask)
         if mask.dtype != torch.bool:
             raise BadRequest(
                 f"DenseSum(mask=...) is {mask.dtype}; a region is bool: labels == target"
@@ -117,6 +117,16 @@ class Regions:
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+
+def _bools(given: Any) -> Tensor:
+    try:
+        return torch.as_tensor(given)
+    except (RuntimeError, TypeError, ValueError) as failure:
+        raise BadRequest(
+            f"DenseSum(mask={type(given).__name__}): a region is a bool tensor (*positions), "
+            f"labels == target ({failure})"
+        ) from failure
 
 
 def _map(output: Any, value: object) -> Float[Tensor, "batch class *positions"]:

@@ -247,6 +247,27 @@ def test_models_and_inputs_that_do_not_fit_are_refused() -> None:
         asking(Plainly(lambda x: x), x, masked(Stub(), MASK, temperature=0)).value(gates)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_where_nobody_is_absent_the_model_is_not_asked(causal) -> None:
+    lm = Stub(causal=causal)
+    removal = ap.removals.masked_infill(lm, MASK, temperature=0)
+    if causal:
+        removal = ap.removals.causal_infill(lm, temperature=0)
+    everybody = torch.ones(3, LENGTH, dtype=torch.bool)
+    assert torch.equal(seen(look(removal), everybody), IDS.expand(3, -1))
+    assert not lm.seen
+
+
+def test_tokens_that_the_model_does_not_know_are_refused() -> None:
+    lm = seeded(lambda: Decoder(vocabulary=VOCABULARY))
+    for removal, message in (
+        (ap.removals.causal_infill(lm, start=400), r"start=400.*tokenizer\.bos_token_id"),
+        (ap.removals.masked_infill(lm, 400), r"mask=400.*tokenizer\.mask_token_id"),
+    ):
+        with pytest.raises(ap.BadRequest, match=message):
+            removal.fill(IDS, some(LENGTH), torch.zeros(len(some(LENGTH)), dtype=torch.long))
+
+
 # -- the language models of transformers, tiny and untrained
 
 
