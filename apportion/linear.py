@@ -62,9 +62,10 @@ def interventional(
     """
     model = _model(weights, x, bias, names, "interventional")
     _pair(rows, "interventional")
-    known = rows
     if isinstance(rows, tuple):
         known = numbers(rows[0], "interventional", "the mean")[None]
+    else:
+        known = rows
     mean = background(known, "interventional").mean(0)
     _same_width(model, len(mean), "interventional")
     scores = (model.x - mean)[:, None] * model.weights

@@ -113,8 +113,7 @@ class Jitter:
         given: object = self.removal
         if isinstance(given, type) or not isinstance(given, Removal):
             raise BadRequest(
-                f"Jitter({told(given)}, ...) needs a removal; write Jitter(Blend(zeros()), "
-                "sigma)"
+                f"Jitter({told(given)}, ...) needs a removal; write Jitter(Blend(zeros()), sigma)"
             )
         meaning, call = "sigma is a standard deviation", "Jitter(Blend(zeros()), 0.1)"
         positive(self.sigma, "Jitter", meaning, call)

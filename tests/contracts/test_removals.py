@@ -237,33 +237,6 @@ def test_arguments_that_mean_nothing_are_refused(build, message) -> None:
         build()
 
 
-POSITIVE = {
-    "blur": ap.removals.blur,
-    "noise": ap.removals.noise,
-    "noisy": ap.removals.noisy,
-    "Pyramid": ap.removals.Pyramid,
-    "Around": ap.removals.Around,
-    "Jitter": lambda sigma: ap.Jitter(ap.Blend(ap.removals.zeros()), sigma),
-}
-FINITE = {"step": ap.removals.step, "constant": ap.removals.constant}
-
-
-@pytest.mark.parametrize("given", [None, "x", (1.0, "x"), torch.ones(2), True])
-@pytest.mark.parametrize("name", [*POSITIVE, *FINITE])
-def test_what_is_no_number_is_refused_with_a_call_that_is_right(name, given) -> None:
-    with pytest.raises(ap.BadRequest, match=rf"[Ww]rite .*{name}\(") as refused:
-        (POSITIVE | FINITE)[name](given)
-    assert str(refused.value).startswith(name)
-
-
-def test_numbers_of_any_kind_are_numbers() -> None:
-    for given in (2, np.float32(2), torch.tensor(2.0)):
-        assert ap.removals.blur(given) == ap.removals.blur(2.0)
-        assert ap.removals.step(given) == ap.removals.step(2.0)
-    with pytest.raises(ap.BadRequest, match="positive and finite"):
-        ap.removals.noisy(10**400)
-
-
 def test_references_of_another_shape_are_refused_when_they_are_needed() -> None:
     call = Call.of(PICTURE)
     for reference in (

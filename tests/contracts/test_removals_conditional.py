@@ -193,22 +193,11 @@ def test_a_singular_covariance_is_refused_with_the_columns_and_the_remedy(build)
         (ROWS[:0], "background rows"),
         (ROWS.clone().fill_(float("nan")), "NaN"),
         (ROWS[None], "background rows"),
-        (None, "tensor of numbers"),
-        ([["a", "b"]], "tensor of numbers"),
-        ([1.0, 2.0], "background rows"),
     ],
 )
 def test_backgrounds_that_are_no_tables_are_refused(name, rows, message) -> None:
     with pytest.raises(ap.BadRequest, match=message):
         BUILD[name](rows)
-
-
-@EACH
-def test_a_background_may_be_lists_or_an_array(name) -> None:
-    x, keep = X[None].expand(3, -1, -1), some(N)[:3, None]
-    expected = BUILD[name](ROWS)(x, keep, x, torch.arange(3))
-    for rows in (ROWS.tolist(), ROWS.numpy()):
-        close(BUILD[name](rows)(x, keep, x, torch.arange(3)), expected, atol=0)
 
 
 @pytest.mark.parametrize(
