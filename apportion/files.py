@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,11 +23,15 @@ from .views import facts as view_facts
 from .views import rebuilt
 
 FORMAT = 1
+KINDS = ("attribution", "interactions", "pairs", "explanation")  # a folder holds one of them
 
 
 def write(path: str | Path, name: str, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-    """Writes NAME.json and NAME.safetensors into a folder; checksums tell damaged files when they
-    are read.
+    """Writes NAME.json and NAME.safetensors into a folder and takes away a result of another kind
+    that was saved there; checksums tell damaged files when they are read.
+
+    Both files are whole before either takes its name, and another kind goes last: of two kinds, one
+    can be read wherever saving is interrupted.
     """
     folder = Path(path)
     blob = save({name: x.contiguous().clone() for name, x in tensors.items()})  # none share memory
@@ -37,16 +42,33 @@ def write(path: str | Path, name: str, facts: dict[str, Any], tensors: dict[str,
         "tensors": hashlib.sha256(blob).hexdigest(),
     }
     body["checksum"] = _digest(body)
+    text = json.dumps(body, indent=1).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.safetensors").write_bytes(blob)
-        (folder / f"{name}.json").write_text(json.dumps(body, indent=1), encoding="utf-8")
+        _place(folder, {f"{name}.safetensors": blob, f"{name}.json": text})
+        for other in KINDS:
+            if other != name:  # without its json there is no result
+                (folder / f"{other}.json").unlink(missing_ok=True)
+                (folder / f"{other}.safetensors").unlink(missing_ok=True)
     except OSError as failure:
         raise BadRequest(
             f"cannot write to {folder}: {failure.strerror or failure}; choose a folder you may "
             "write to"
         ) from failure
     return folder
+
+
+def _place(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Files under drafts' names first: one that cannot be written leaves what was there."""
+    drafts = {folder / f".{file}.{os.getpid()}.part": folder / file for file in files}
+    try:
+        for draft, blob in zip(drafts, files.values(), strict=True):
+            draft.write_bytes(blob)
+        for draft, final in drafts.items():
+            draft.replace(final)
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
 
 
 def read(path: str | Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

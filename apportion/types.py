@@ -129,3 +129,17 @@ def told(given: object) -> str:
     if isinstance(given, Tensor):
         return f"a tensor {tuple(given.shape)}" if given.ndim else f"{given.item()}"
     return given.__name__ if isinstance(given, type | FunctionType) else repr(given)
+
+
+def whole(given: object, name: str, owner: str = "", near: int = 16) -> int:
+    """An option that counts something: an int, not a bool and not a float. `near` is advised where
+    nothing is near to what was given.
+    """
+    if isinstance(given, bool) or not isinstance(given, int):
+        asked = f"{owner}({name}={given!r})" if owner else f"{name}={given!r}"
+        near = int(given) if isinstance(given, float) and 1 <= given < 1e9 else near
+        raise BadRequest(
+            f"{asked}: a whole number is needed, this is a {type(given).__name__}; write "
+            f"{name}={near}"
+        )
+    return given

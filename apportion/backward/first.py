@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..types import BadRequest
+from .linear import number
 from .signed import Layer, layer_of, share
 from .vjp import bent, scaled
 
@@ -21,6 +22,7 @@ def z_box(low: Bound, high: Bound, eps: float = 1e-6) -> Callable[..., Tensor]:
     """R_i = sum_j (x_i w_ji - l_i w_ji^+ - h_i w_ji^-) R_j / the sum of that over i: pixels are
     compared with the box [l, h] they come from. Biases take no share. [montavon2017]
     """
+    _admit_box(low, high)
 
     def parts(layer: Layer, one: Tensor) -> Tensor:
         x, w = layer.x.detach(), layer.weight
@@ -39,25 +41,27 @@ def z_box(low: Bound, high: Bound, eps: float = 1e-6) -> Callable[..., Tensor]:
             - layer.run(one * most, w.clamp(max=0), None)
         )
 
-    return _relevance(parts, eps)
+    return _relevance(parts, eps, "z_box")
 
 
 def flat(eps: float = 1e-6) -> Callable[..., Tensor]:
     """R_i = sum_j R_j / (number of inputs of j): every input of a unit gets the same.
     [lapuschkin2019]
     """
-    return _relevance(lambda at, one: at.run(one, torch.ones_like(at.weight), None), eps)
+    return _relevance(lambda at, one: at.run(one, torch.ones_like(at.weight), None), eps, "flat")
 
 
 def w_square(eps: float = 1e-6) -> Callable[..., Tensor]:
     """R_i = sum_j w_ji^2 R_j / sum_k w_jk^2: by the weights alone. [montavon2017]"""
-    return _relevance(lambda at, one: at.run(one, at.weight.square(), None), eps)
+    return _relevance(lambda at, one: at.run(one, at.weight.square(), None), eps, "w_square")
 
 
-def _relevance(parts: Callable[[Layer, Tensor], Tensor], eps: float) -> Callable[..., Tensor]:
+def _relevance(
+    parts: Callable[[Layer, Tensor], Tensor], eps: float, name: str
+) -> Callable[..., Tensor]:
     """A layer whose relevance is shared in proportion to the summands of `parts`."""
-    if not eps >= 0:
-        raise BadRequest(f"eps={eps}: the stabiliser must not be negative")
+    if not number(eps, "eps", name, 1e-6) >= 0:
+        raise BadRequest(f"{name}(eps={eps}): the stabiliser must not be negative")
 
     def rule(operation: Callable, *args: Any, **kwargs: Any) -> Tensor:
         value = operation(*args, **kwargs).detach()
@@ -68,6 +72,26 @@ def _relevance(parts: Callable[[Layer, Tensor], Tensor], eps: float) -> Callable
         return bent(scaled(total, share(value, total, eps=eps)), value)
 
     return rule
+
+
+def _admit_box(low: Bound, high: Bound) -> None:
+    """Bounds are numbers, and none is above its other; shapes are compared with the input's."""
+    try:
+        least, most = torch.as_tensor(low), torch.as_tensor(high)
+    except (TypeError, ValueError, RuntimeError) as failure:
+        raise BadRequest(
+            f"z_box({low!r}, {high!r}): bounds are numbers, or tensors (channel, 1, 1); write "
+            "z_box(-3.0, 3.0)"
+        ) from failure
+    try:
+        inside = bool((least <= most).all())
+    except RuntimeError:  # shapes that do not fit each other do not fit the input
+        return
+    if not inside:
+        raise BadRequest(
+            f"z_box({low!r}, {high!r}): low is above high, or one is no number; give the lowest "
+            "value an input can take first: z_box(-3.0, 3.0)"
+        )
 
 
 def _bound(bound: Bound, x: Tensor) -> Tensor:

@@ -137,16 +137,24 @@ def falling_gamma(
     """Gamma that falls with depth, and a first layer by the box of its inputs. `falls`: from which
     layer on which gamma counts; the default is that of similarity models on VGG-16.
     """
-    starts = [start for start, _ in falls]
+    starts = _starts(falls)
     if not starts or starts[0] != 0 or starts != sorted(set(starts)):
         raise BadRequest(
-            f"falling_gamma({falls}): pairs (first layer, gamma), starting at layer 0 and "
+            f"falling_gamma({falls!r}): pairs (first layer, gamma), starting at layer 0 and "
             "increasing; write ((0, 0.5), (5, 0.25))"
         )
     table = gamma(falls[0][1])
     for (start, g), stop in zip(falls, [*starts[1:], None], strict=True):
         table = table | gamma(g).only([*CONVOLUTIONS, *DENSE]).within(layers(start, stop))
     return _named("falling_gamma", table | z_box(low, high), "eberle2020")
+
+
+def _starts(falls: object) -> list[int]:
+    """The first layer of each fall; none where they are no pairs of numbers."""
+    if not isinstance(falls, Sequence) or isinstance(falls, str):
+        return []
+    pairs = [f for f in falls if isinstance(f, Sequence) and len(f) == 2 and isinstance(f[0], int)]
+    return [start for start, _ in pairs] if len(pairs) == len(falls) else []
 
 
 def _named(name: str, table: Rules, *cites: str) -> Rules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -10,6 +11,16 @@ from torch import Tensor
 
 from ..types import BadRequest
 from .vjp import bent, scaled
+
+
+def number(given: object, name: str, owner: str, near: float) -> float:
+    """An option of a rule that is a number; `near` is advised where it is none."""
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise BadRequest(
+            f"{owner}({name}={given!r}): a number is needed, this is a {type(given).__name__}; "
+            f"write {name}={near:g}"
+        )
+    return float(given)
 
 
 def plain(operation: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -28,7 +39,7 @@ def epsilon(eps: float) -> Callable[..., Tensor]:
 
     In gradient form the incoming gradient is multiplied by z / (z + eps sign z).
     """
-    if not eps >= 0:
+    if not number(eps, "eps", "epsilon", 1e-6) >= 0:
         raise BadRequest(f"epsilon({eps}): the stabiliser must not be negative")
 
     def rule(operation: Callable, *args: Any, **kwargs: Any) -> Tensor:

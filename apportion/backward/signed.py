@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..types import BadRequest
 from .aliases import CANONICAL, name_of
-from .linear import signed
+from .linear import number, signed
 from .vjp import bent, scaled
 
 Run = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -72,7 +72,7 @@ def gamma(g: float) -> Callable[..., Tensor]:
 
     The denominator is at least |z_j|, so it needs no stabiliser.
     """
-    if not g >= 0:
+    if not number(g, "g", "gamma", 0.25) >= 0:
         raise BadRequest(f"gamma({g}): the extra weight must not be negative")
 
     def rule(operation: Callable, *args: Any, **kwargs: Any) -> Tensor:
@@ -91,6 +91,8 @@ def alpha_beta(alpha: float, beta: float, eps: float = 1e-6) -> Callable[..., Te
 
     alpha 1 and beta 0 is z+. Denominators are stabilised by eps.
     """
+    for name, given, near in (("alpha", alpha, 2), ("beta", beta, 1), ("eps", eps, 1e-6)):
+        number(given, name, "alpha_beta", near)
     if not (alpha >= 0 and beta >= 0 and abs(alpha - beta - 1) < 1e-9):
         raise BadRequest(
             f"alpha_beta({alpha:g}, {beta:g}): alpha - beta must be 1 and neither negative, or "

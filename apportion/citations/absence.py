@@ -20,11 +20,6 @@ WORKS = {
         "Interpreting object-level foundation models via visual precision search",
         "CVPR", 2025, ("arXiv:2411.16198",),
     ),
-    "chrabaszcz2024": Work(
-        "Chrabaszcz, Baniecki, Komorowski, Płotka and Biecek",
-        "Aggregated attributions for explanatory analysis of 3D segmentation models",
-        "", 2024, ("arXiv:2407.16653",),
-    ),
     "fong2019": Work(
         "Fong, Patrick and Vedaldi",
         "Understanding deep networks via extremal perturbations and smooth masks",
@@ -40,11 +35,6 @@ WORKS = {
         "Kim, Yi, Kim and Yoon",
         "Interpretation of NLP models through input marginalization",
         "EMNLP", 2020, ("doi:10.18653/v1/2020.emnlp-main.255", "arXiv:2010.13984"),
-    ),
-    "petsiuk2021": Work(
-        "Petsiuk, Jain, Manjunatha, Morariu, Mehra, Ordonez and Saenko",
-        "Black-box explanation of object detectors via saliency maps",
-        "CVPR", 2021, ("arXiv:2006.03204",),
     ),
     "plummer2020": Work(
         "Plummer, Vasileva, Petsiuk, Saenko and Forsyth",

@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..games.base import whole
-from ..types import BadRequest
+from ..types import BadRequest, whole
 
 PIECE = (
     2**26

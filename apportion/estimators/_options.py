@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..games.base import whole
-from ..types import BadRequest
+from ..types import BadRequest, whole
 from ._moments import Until
 from ._quadrature import Quadrature
 

@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor
 
 from ..attribution import Attribution
-from ..games.base import Game, Need, whole
+from ..games.base import Game, Need
 from ..players import Players
-from ..types import Axiom, BadRequest, Cost
+from ..types import Axiom, BadRequest, Cost, whole
 from ._designs import group_arrivals
 from ._gains import on_arrival
 from ._moments import PIECE, Running, Until, ceiling_note, portions, reached

@@ -178,18 +178,6 @@ def no_gradient(game: Game) -> NotSoft:
     )
 
 
-def whole(given: object, name: str, owner: str = "") -> int:
-    """An option that counts something: an int, not a bool and not a float."""
-    if isinstance(given, bool) or not isinstance(given, int):
-        asked = f"{owner}({name}={given!r})" if owner else f"{name}={given!r}"
-        near = int(given) if isinstance(given, float) and 1 <= given < 1e9 else 16
-        raise BadRequest(
-            f"{asked}: a whole number is needed, this is a {type(given).__name__}; write "
-            f"{name}={near}"
-        )
-    return given
-
-
 @dataclass(frozen=True, eq=False)
 class FunctionGame:
     """Any function of the gates: f((row, player)) -> (row, *out).

@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor
 
 from ..players import Players
-from ..types import BadRequest, Cost, OverBudget, Work
-from .base import Description, Domain, Game, admit, whole
+from ..types import BadRequest, Cost, OverBudget, Work, whole
+from .base import Description, Domain, Game, admit
 
 Ask = Callable[[Tensor, Tensor], Tensor]
 AskGrad = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -7,6 +7,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from .table import columns
 
 def segments(
     x: Tensor,
-    labels: Tensor | Sequence[Tensor],
+    labels: Tensor | np.ndarray | Sequence[Tensor | np.ndarray],
     names: Mapping[int, str] | Sequence[str] | None = None,
     *,
     picture: Any = None,
@@ -30,13 +31,16 @@ def segments(
 
     `labels`: integers, or one boolean mask per segment, which may not overlap (elements in no mask
     are always present). `names` by label, or in order of label. Supervoxels are
-    `segments(x, torch.as_tensor(skimage.segmentation.slic(volume, channel_axis=None)))`. Credit of
+    `segments(x, skimage.segmentation.slic(volume, channel_axis=None))`. Credit of
     a dense output by predicted segments is Agg2Exp's table [chrabaszcz2024].
     """
-    given = labels if isinstance(labels, Tensor) else _of_masks(labels)
+    given = _tensor(labels)
+    if not isinstance(given, Tensor):
+        given = _of_masks(given)
     if given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        remedy = "labels.astype(int)" if isinstance(labels, np.ndarray) else "labels.long()"
         raise BadRequest(
-            f"segments(labels=...) holds {given.dtype}; give integers: labels.long(), or a list of "
+            f"segments(labels=...) holds {given.dtype}; give integers: {remedy}, or a list of "
             "boolean masks"
         )
     space = tuple(x.shape[1:])[-given.ndim :] if given.ndim else ()
@@ -71,6 +75,8 @@ def column_groups(
     """One player per group of a row's columns, given by number or by name: the columns of a one-hot
     code, of one instrument, of one source. Columns in no group are players of their own.
     """
+    if not groups:
+        raise BadRequest("column_groups(x, {}): name at least one, {'size': [0, 1], ...}")
     fine = columns(x, names, values=values, part=part)
     places = {name: i for i, name in enumerate(fine.names)}
     chosen: dict[int, str] = {}
@@ -123,10 +129,39 @@ def modalities(groups: Mapping[str, Part | Players]) -> Players:
     return reduce(or_, made)
 
 
-def _of_masks(masks: Sequence[Tensor]) -> Tensor:
+def _tensor(given: Any) -> Any:
+    """Arrays of numpy as tensors, whatever their strides and integers; all else as it is."""
+    if not isinstance(given, np.ndarray):
+        return given
+    if given.dtype.kind not in "iubf":
+        raise BadRequest(
+            f"segments(labels=...) holds {given.dtype}; give integers, one label per place of x"
+        )
+    return torch.from_numpy(given.astype({"b": bool, "f": np.float64}.get(given.dtype.kind, int)))
+
+
+def _of_masks(given: Sequence[Tensor | np.ndarray]) -> Tensor:
     """Labels of masks that do not overlap; -1 where there is none."""
-    if not masks or any(not isinstance(m, Tensor) or m.dtype != torch.bool for m in masks):
-        raise BadRequest("segments(labels=[...]) takes boolean masks, one per segment")
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise BadRequest(
+            f"segments(labels=...) got a {type(given).__name__}; give a tensor or an array of "
+            "integer labels, one per place of x, or a list of boolean masks, one per segment"
+        )
+    if not given:
+        raise BadRequest(
+            "segments(labels=[]): there are no masks, so no players; give a list of boolean masks, "
+            "one per segment at least, or a tensor of integer labels"
+        )
+    masks = []
+    for k, mask in enumerate(map(_tensor, given)):
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise BadRequest(
+                f"segments(labels=[...]) holds {got} at {k}; a list holds boolean masks, one per "
+                "segment: [map == k for k in (1, 2)]. A map of integer labels is given alone: "
+                "segments(x, map)"
+            )
+        masks.append(mask)
     if len({tuple(m.shape) for m in masks}) > 1:
         raise BadRequest(
             f"masks of shapes {[tuple(m.shape) for m in masks]} do not lie over the same places"

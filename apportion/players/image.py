@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..taps import Part, Site
-from ..types import BadRequest
+from ..types import BadRequest, whole
 from .base import Geometry, Players
 
 
@@ -26,7 +26,7 @@ def pixels(x: Tensor, picture: Any = None, *, part: Part = None) -> Players:
 def patches(x: Tensor, size: int, picture: Any = None, *, part: Part = None) -> Players:
     """Square patches of `size` pixels, numbered from 1; the last row and column may be narrower."""
     height, width = _size(x)
-    if not 1 <= size <= min(height, width):
+    if not 1 <= whole(size, "size", "patches", 1) <= min(height, width):
         raise BadRequest(
             f"patches of {size} pixels do not fit a picture of {height}x{width}; choose 1 to "
             f"{min(height, width)}"
@@ -51,7 +51,7 @@ def superpixels(
             "superpixels need scikit-image: pip install 'apportion[vision]'"
         ) from missing
     height, width = _size(x)
-    if n < 1:
+    if whole(n, "n", "superpixels", 50) < 1:
         raise BadRequest(f"superpixels(n={n}): ask for at least 1 region")
     seen = resize(seen_by_people(x, picture).numpy(), (height, width), anti_aliasing=True)
     labels = slic(seen, n_segments=n, compactness=compactness, start_label=0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..taps import Part, Site
-from ..types import BadRequest
+from ..types import BadRequest, whole
 from ..views import Fourier, Wavelets, admit_levels
 from .base import PRESENT, Geometry, Players
 
@@ -33,7 +33,7 @@ def time_steps(
     window may be shorter. With a `sampling_rate` (steps per second) names are in seconds.
     """
     length, axis = _axis(x, axis, "time_steps")
-    if not 1 <= size <= length:
+    if not 1 <= whole(size, "size", "time_steps", 1) <= length:
         raise BadRequest(
             f"windows of {size} steps do not fit a signal of {length}; choose 1 to {length}"
         )
@@ -148,7 +148,8 @@ def wavelets(
     """
     at = _axes(x, axes)
     sizes = [x.shape[a] for a in at]
-    admit_levels(sizes, levels)
+    admit_levels(sizes, whole(levels, "levels", "wavelets", 1))
+    whole(grid, "grid", "wavelets", 1)
     view = Wavelets(wavelet, levels, at)
     strength = view.analysis(x.detach().double()).abs()
     band, called = _layout(sizes, levels)
@@ -280,12 +281,19 @@ def _without(owner: Tensor, names: list[str], gone: Tensor) -> tuple[Tensor, lis
 
 def _bands(hertz: Tensor, bands: int | Sequence[float], unit: str) -> Tensor:
     bins = len(hertz)
-    if isinstance(bands, int):
-        if not 1 <= bands <= bins:
+    if isinstance(bands, (int, float, str)):
+        count = whole(bands, "bands", "frequencies", 4)
+        if not 1 <= count <= bins:
             raise BadRequest(f"bands={bands}: there are {bins} bins; choose 1 to {bins}")
-        return torch.arange(bins) * bands // bins
-    edges = [float(e) for e in bands]
-    if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
+        return torch.arange(bins) * count // bins
+    try:
+        edges = [float(e) for e in bands]
+    except (TypeError, ValueError):
+        raise BadRequest(
+            f"frequencies(bands={bands!r}): these are no edges; give numbers that rise, "
+            "bands=[0.5, 4, 8], or how many bands, bands=4"
+        ) from None
+    if len(edges) < 2 or not all(a < b for a, b in pairwise(edges)):  # nan neither
         raise BadRequest(f"bands={edges}: edges rise, and there are two at least: [0.5, 4, 8]")
     inside = [bisect_right(edges, f) - 1 for f in hertz.tolist()]
     last = len(edges) - 2

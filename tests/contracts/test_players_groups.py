@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,18 @@ def test_masks_and_labels_mean_the_same() -> None:
     names = ["a", "b", "c"]
     of_masks = ap.players.segments(PICTURE, masks, names)
     assert same(of_masks, ap.players.segments(PICTURE, LABELS, names))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint16, np.uint8])
+def test_arrays_mean_what_tensors_do(kind) -> None:
+    plainly = ap.players.segments(PICTURE, LABELS + 1)
+    given = (LABELS + 1).numpy().astype(kind)
+    assert same(ap.players.segments(PICTURE, given), plainly)
+    assert same(
+        ap.players.segments(PICTURE, [given == k for k in (0, 4, 8, 10)], plainly.names), plainly
+    )
+    mirrored = ap.players.segments(PICTURE, given[:, ::-1]).owner[INPUT]
+    assert torch.equal(mirrored, plainly.owner[INPUT].flip(-1))
 
 
 def test_volumes_and_signals_have_segments_too() -> None:
@@ -226,14 +239,22 @@ def test_layers_own_what_their_heads_and_mlps_own() -> None:
             r"masks 1 and 2 overlap at 4 places, the first is \(2, 2\).*masks\[2\] & ~masks\[1\]",
         ),
         (lambda: ap.players.segments(PICTURE, [LABELS == 3, LABELS == 8]), "mask 1 is empty"),
-        (lambda: ap.players.segments(PICTURE, []), "boolean masks"),
-        (lambda: ap.players.segments(PICTURE, [LABELS]), "boolean masks"),
+        (lambda: ap.players.segments(PICTURE, []), r"labels=\[\]\): there are no masks"),
+        (
+            lambda: ap.players.segments(PICTURE, [LABELS, LABELS]),
+            r"torch\.int64 at 0.*segments\(x, map\)",
+        ),
+        (lambda: ap.players.segments(PICTURE, [LABELS > 3, LABELS.tolist()]), "holds list at 1"),
+        (lambda: ap.players.segments(PICTURE, 3), "got a int; give a tensor or an array"),
+        (lambda: ap.players.segments(PICTURE, LABELS.double().numpy()), r"labels\.astype\(int\)"),
+        (lambda: ap.players.segments(PICTURE, LABELS.numpy().astype(str)), "holds <U"),
         (lambda: ap.players.segments(PICTURE, [LABELS > 3, LABELS[0] < 3]), "same places"),
         (lambda: ap.players.column_groups(X, {"a": [0, 6]}), "the column 6; there are 6"),
         (lambda: ap.players.column_groups(X, {"a": ["b"]}), "the column 'b'"),
         (lambda: ap.players.column_groups(X, {"a": [0], "b": [0]}), "is in 'a' and in 'b'"),
         (lambda: ap.players.column_groups(X, {"a": []}), "has no columns"),
         (lambda: ap.players.column_groups(X, {"column 1": [0]}), "rename the group"),
+        (lambda: ap.players.column_groups(X, {}), "at least one"),
         (lambda: ap.players.modalities({}), "at least one"),
         (lambda: ap.players.modalities({"a": 0, "b": 0}), "both sets of players own"),
         (lambda: ap.players.layers(cnn()), "no attention output projection"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import apportion as ap
 from apportion import backward, estimators
 from apportion.backward import response
-from apportion.citations import REFERENCES, cite, references
+from apportion.citations import REFERENCES, TOPICS, cite, references
 from apportion.pairs import PATHS, RULES
 from apportion.report.case import CITED_BY
 from tests.report import made
@@ -32,6 +33,11 @@ def keys() -> set[str]:
 
 def test_the_table_holds_what_the_methods_cite_and_nothing_else() -> None:
     assert set(REFERENCES) == keys()
+
+
+def test_a_work_is_kept_under_one_topic() -> None:
+    kept = Counter(key for topic in TOPICS for key in topic.WORKS)
+    assert [key for key, times in kept.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("key", list(REFERENCES))
