@@ -244,8 +244,6 @@ def test_layers_own_what_their_heads_and_mlps_own() -> None:
             lambda: ap.players.segments(PICTURE, [LABELS, LABELS]),
             r"torch\.int64 at 0.*segments\(x, map\)",
         ),
-        (lambda: ap.players.segments(PICTURE, [LABELS > 3, LABELS.tolist()]), "holds list at 1"),
-        (lambda: ap.players.segments(PICTURE, 3), "got a int; give a tensor or an array"),
         (lambda: ap.players.segments(PICTURE, LABELS.double().numpy()), r"labels\.astype\(int\)"),
         (lambda: ap.players.segments(PICTURE, LABELS.numpy().astype(str)), "holds <U"),
         (lambda: ap.players.segments(PICTURE, [LABELS > 3, LABELS[0] < 3]), "same places"),

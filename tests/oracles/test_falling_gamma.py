@@ -45,11 +45,7 @@ def test_the_falls_of_vgg16_by_the_places_of_its_convolutions() -> None:
     assert ours == by_number
 
 
-BAD_FALLS = [(), ((1, 0.5),), ((0, 0.5), (0, 0.1)), ((0, 1.0), (-1, 0.0))]
-NO_FALLS = [-1, 0.25, "falls", None, (0, 0.5), ((0,),), ((0, 0.5), 8), (("0", 0.5),)]
-
-
-@pytest.mark.parametrize("falls", [*BAD_FALLS, *NO_FALLS])
+@pytest.mark.parametrize("falls", [(), ((1, 0.5),), ((0, 0.5), (0, 0.1)), ((0, 1.0), (-1, 0.0))])
 def test_falls_that_do_not_start_or_increase_are_refused(falls) -> None:
     with pytest.raises(ap.BadRequest, match="starting at layer 0"):
         falling_gamma(falls)

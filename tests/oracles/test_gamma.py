@@ -142,10 +142,3 @@ def test_weights_that_are_computed_from_the_input_are_refused() -> None:
 def test_a_negative_weight_is_refused(g) -> None:
     with pytest.raises(ap.BadRequest, match="must not be negative"):
         gamma(g)
-
-
-@pytest.mark.parametrize("g", ["x", None, True, [0.25]])
-@pytest.mark.parametrize("rule", [gamma, ap.backward.alpha_beta, ap.backward.epsilon])
-def test_a_weight_that_is_no_number_is_refused(rule, g) -> None:
-    with pytest.raises(ap.BadRequest, match=f"a number is needed, this is a {type(g).__name__}"):
-        rule(g)
