@@ -36,3 +36,9 @@ def nodes_and_weights(
         return place / (steps - 1), weights
     offset = 0.5 if rule is Quadrature.MIDPOINT else 1.0
     return (place + offset) / steps, torch.full((steps,), 1 / steps, dtype=torch.float64)
+
+
+def gap_share(change: Tensor, scores: Tensor) -> float:
+    """The gap as a share of what is to be explained, the worst output's."""
+    gap = (change - scores.sum(-1)).abs()
+    return float((gap / change.abs().clamp(min=1e-12)).max()) if float(gap.max()) > 1e-9 else 0.0

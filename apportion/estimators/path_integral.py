@@ -13,7 +13,7 @@ from ..games.base import Game, Need
 from ..types import Axiom, BadRequest, Cost
 from ._moments import PIECE
 from ._options import counts, number, quadrature
-from ._quadrature import Quadrature, nodes_and_weights
+from ._quadrature import Quadrature, gap_share, nodes_and_weights
 
 # rules whose nodes are among those of twice the cells, and how many nodes more than cells they have
 NESTED = {Quadrature.TRAPEZOID: 1, Quadrature.RIGHT: 0}
@@ -87,12 +87,12 @@ class PathIntegral:
         scores, count = _integral(game, self.nodes, self.steps), self.steps
         if self.tolerance is None or not game.exact:
             return scores, ()
-        before = after = _share(change, scores)
+        before = after = gap_share(change, scores)
         for _ in range(self.doublings):
             if after <= self.tolerance:
                 break
             scores, count = _doubled(game, self.nodes, scores, count)
-            after = _share(change, scores)
+            after = gap_share(change, scores)
         if before <= self.tolerance:
             return scores, ()
         note = f"gap {before:.0%} with {self.steps} nodes"
@@ -124,9 +124,3 @@ def _integral(game: Game, rule: Quadrature, steps: int) -> Tensor:
         total = part if total is None else total + part
     assert total is not None  # there is at least one node
     return total
-
-
-def _share(change: Tensor, scores: Tensor) -> float:
-    """The gap as a share of what is to be explained, the worst output's."""
-    gap = (change - scores.sum(-1)).abs()
-    return float((gap / change.abs().clamp(min=1e-12)).max()) if float(gap.max()) > 1e-9 else 0.0

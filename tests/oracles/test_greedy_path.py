@@ -164,3 +164,15 @@ def test_bad_requests() -> None:
             ap.GreedyPath(**wrong)
     with pytest.raises(ap.BadRequest, match="picked"):
         ap.attribute(table_game(ap.values.Logit((0, 2))), ap.GreedyPath())
+
+
+def test_a_gap_is_spoken_of() -> None:
+    """A cliff within one step is missed by both of its ends; a slope without one is not."""
+    cliff = ap.FunctionGame(
+        lambda g: torch.sqrt(1e-9 + g.sum(1)), 4, domain="unit", differentiable=True
+    )
+    credit = ap.attribute(cliff, ap.GreedyPath())
+    assert abs(float(credit.gap)) > 0.05 * 2.0
+    assert "make step smaller" in credit.provenance.notes[0]
+    smooth = ap.FunctionGame(lambda g: g.sum(1) ** 2, 4, domain="unit", differentiable=True)
+    assert not ap.attribute(smooth, ap.GreedyPath()).provenance.notes
