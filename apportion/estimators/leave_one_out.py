@@ -38,11 +38,14 @@ class LeaveOneOut:
 
     def __call__(self, game: Game, rng: Generator) -> Attribution:
         n = game.players.n
-        full = game.value(torch.ones(1, n, dtype=torch.bool))[0]
+        # the last row leaves nobody out; with the others it fills a batch
         parts = [
-            game.value(without_one(n, which)) for which in torch.arange(n).split(max(PIECE // n, 1))
+            game.value(without_one(n, which))
+            for which in torch.arange(n + 1).split(max(PIECE // n, 1))
         ]
-        drops = full.double() - torch.cat(parts).double()
+        values = torch.cat(parts)
+        full = values[-1]
+        drops = full.double() - values[:-1].double()
         return Attribution.of(
             game, drops.movedim(0, -1), full=full, error_note="exact: nothing is sampled"
         )

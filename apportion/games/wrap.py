@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from ..players import Players
 from ..types import BadRequest, Cost, OverBudget, Work, whole
 from .base import Description, Domain, Game, admit
+from .batches import Fixed, Search, out_of_memory
 
 Ask = Callable[[Tensor, Tensor], Tensor]
 AskGrad = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -245,13 +246,6 @@ def _keys(gates: Tensor, draw: Tensor) -> list[Key]:
     return [(row.tobytes(), n, state) for row, state in zip(packed, draw.tolist(), strict=True)]
 
 
-START, GAIN, MOST = (
-    4,
-    0.95,
-    4096,
-)  # first batch tried; a better one takes at most this share of the time per row
-PATIENCE = 4  # sizes up to so many times the best are tried before the search goes back to it
-TIMED = 2  # batches timed per size, after one that warms up; the fastest counts
 PIECE = 2**24  # gate elements handed at once to a game that takes any number of rows
 
 
@@ -289,9 +283,7 @@ def _in_batches(
     if rows is None and game.batch_key is None:
         rows = max(PIECE // game.players.n, 1)
     search = (
-        _Fixed(rows)
-        if rows is not None
-        else _SEARCHES.setdefault((game.batch_key, kind), _Search())
+        Fixed(rows) if rows is not None else _SEARCHES.setdefault((game.batch_key, kind), Search())
     )
     parts: list[Any] = []
     at = 0
@@ -310,83 +302,8 @@ def _in_batches(
     return parts
 
 
-def _halved(size: int, failure: Exception) -> int:
-    if size <= 1:
-        raise OverBudget(
-            "even one coalition at a time does not fit into memory; use a smaller input, a model "
-            "in lower precision, or a device with more memory"
-        ) from failure
-    return size // 2
-
-
-@dataclass
-class _Fixed:
-    """A given batch size, halved only when it does not fit into memory."""
-
-    size: int
-
-    def halve(self, size: int, failure: Exception) -> None:
-        self.size = _halved(size, failure)
-
-    def took(self, size: int, seconds: float) -> None:
-        """Nothing to learn."""
-
-
-@dataclass
-class _Search:
-    """Finds the fastest batch size on the requests themselves, so that measuring costs no extra
-    evaluations.
-
-    Starts at 4 rows and doubles until two sizes in a row have not saved 5 % per row: kernels that
-    want 16 rows are no faster at 8. Goes down instead if neither 8 nor 16 paid.
-    """
-
-    size: int = START
-    best: int | None = None
-    step: float = 2.0  # 2 while going up, 1/2 while going down, 1 when settled
-    limit: int = MOST
-    times: dict[int, float] = field(default_factory=dict)  # best seconds per row by size
-    seen: dict[int, int] = field(default_factory=dict)  # batches run by size
-
-    def halve(self, size: int, failure: Exception) -> None:
-        self.size = self.limit = _halved(size, failure)
-        self.step = 1.0
-
-    def took(self, size: int, seconds: float) -> None:
-        if self.step == 1.0 or size != self.size:
-            return
-        self.seen[size] = self.seen.get(size, 0) + 1
-        if self.seen[size] > 1:
-            self.times[size] = min(seconds / size, self.times.get(size, float("inf")))
-        if self.seen[size] > TIMED:
-            self._move()
-
-    def _move(self) -> None:
-        if self.best is None or self.times[self.size] < GAIN * self.times[self.best]:
-            self.best = self.size
-        failed = self.size / self.best  # how far beyond the best size one has looked
-        if self.step == 2.0 and failed >= PATIENCE:
-            self.step = 0.5 if self.best == START else 1.0
-            failed = 1.0
-        elif self.step == 0.5 and failed < 1:
-            self.step = 1.0
-        follow = int(self.best * failed * self.step)
-        if not 1 <= follow <= self.limit:
-            self.step = 1.0
-        self.size = follow if self.step != 1.0 else self.best
-
-
 # by (batch_key, kind), for the life of the process
-_SEARCHES: dict[tuple[object, str], _Search] = {}
-
-
-def out_of_memory(failure: Exception) -> bool:
-    if isinstance(failure, torch.OutOfMemoryError | MemoryError):
-        return True
-    words = str(failure).lower()
-    return (
-        "out of memory" in words or "can't allocate memory" in words or "not enough memory" in words
-    )
+_SEARCHES: dict[tuple[object, str], Search] = {}
 
 
 def with_notes(description: Description, *notes: str) -> Description:

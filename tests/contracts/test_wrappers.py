@@ -8,7 +8,7 @@ from torch import Generator
 
 import apportion as ap
 from apportion.games import Ledger, Store, counted, toy
-from apportion.games.wrap import _Search
+from apportion.games.batches import SETTLED, START, Search
 from tests.contracts.made import (
     WRAPPED,
     ZEROS,
@@ -339,10 +339,20 @@ def test_a_budget_admits_what_is_needed_and_no_row_less(game, estimator, needed)
 )
 def test_the_search_settles_at_the_fastest_batch(seconds, settled) -> None:
     """Seconds per row by batch size, as a machine might have them."""
-    search = _Search()
+    search = Search()
     for _ in range(100):
         search.took(search.size, seconds(search.size) * search.size)
     assert search.size == settled
+
+
+def test_a_cold_first_size_is_not_taken_for_a_slow_one() -> None:
+    """The first ten batches take half as long again, whatever their size."""
+    search, batches = Search(), 0
+    while search.step != SETTLED:
+        batches += 1
+        search.took(search.size, (1.5 if batches <= 10 else 1.0) * search.size)
+    assert search.size == START
+    assert search.times[START] == 1.0
 
 
 # -- one output of several
