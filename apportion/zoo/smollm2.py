@@ -45,9 +45,10 @@ def convert(folder: Path) -> None:
 
     source = _gguf().parent
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(
-            source, gguf_file=GGUF, dtype=torch.float32
-        )
+        with torch.random.fork_rng(devices=[]):  # random weights first, then those of the file
+            quantised = AutoModelForCausalLM.from_pretrained(
+                source, gguf_file=GGUF, dtype=torch.float32
+            )
     except ImportError as missing:
         raise BadRequest(
             "reading GGUF files needs gguf and accelerate: pip install 'apportion[zoo]'"
@@ -55,7 +56,8 @@ def convert(folder: Path) -> None:
     config: Any = quantised.config
     if "quantization_config" in vars(config):
         del config.quantization_config  # or loading the copy would ask for the GGUF file again
-    plain = LlamaForCausalLM(config)
+    with torch.random.fork_rng(devices=[]):
+        plain = LlamaForCausalLM(config)
     plain.load_state_dict(quantised.state_dict())
     plain.save_pretrained(folder)
     AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(folder)
