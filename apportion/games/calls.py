@@ -44,7 +44,10 @@ class Convention:
     def lay(self, x: Tensor) -> Tensor:
         """A picture in the layout the model runs fastest in."""
         if self.channels_last and x.ndim == IMAGE_AXES and x.is_floating_point():
-            return x.contiguous(memory_format=torch.channels_last)
+            laid = x.contiguous(memory_format=torch.channels_last)
+            # a single row passes with any first stride, and convolutions then go a slower way
+            usual = laid.stride(0) == laid[0].numel()
+            return laid if usual else laid.clone(memory_format=torch.channels_last)
         return x
 
     @property

@@ -8,6 +8,8 @@ from torch import nn
 
 import apportion as ap
 from apportion.games import Game, toy
+from apportion.games.calls import Convention
+from apportion.taps import Call
 from tests.contracts.made import (
     EVERY,
     HIDDEN,
@@ -235,6 +237,15 @@ def test_one_player_is_a_legal_game_and_gets_the_whole_difference(name) -> None:
     credit = ap.attribute(game, ap.PermutationShapley(orders=2))
     close(credit.scores, (full - none)[None])
     close(ap.attribute(game, ap.LeaveOneOut()).scores, (full - none)[None])
+
+
+def test_a_single_picture_is_laid_out_as_one_of_many() -> None:
+    """With another first stride convolutions take a slower way."""
+    picture = torch.arange(60.0).reshape(1, 3, 4, 5)
+    odd = torch.as_strided(picture, (1, 3, 4, 5), (7, 1, 15, 3))
+    laid = Convention(Call((odd,)), frozenset({0}), 1, channels_last=True).lay(odd)
+    assert laid.stride() == (60, 1, 15, 3)
+    assert torch.equal(laid, odd)
 
 
 def test_no_player_at_all_is_refused() -> None:
