@@ -63,6 +63,7 @@ TASKS = ("path-integral", "occlusion", "kernel-shap", "leave-one-out", "digits")
 def test_speed_tells_every_ratio(tmp_path) -> None:
     told = run("speed", tmp_path / "a.json")
     assert {f"vs_captum/{name}" for name in METHODS} <= told.keys()
+    assert {f"vs_captum_best/{name}" for name in METHODS} <= told.keys()
     assert {f"overhead/{name}" for name in TASKS} <= told.keys()
     assert all(e["low"] <= e["value"] <= e["high"] for e in told.values())
 
