@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, SupportsIndex
 
 from torch import Tensor
 
+from . import scored
 from .files import pack_players, unpack_players, write
 from .games.base import Description, Game
 from .players import Players
-from .types import Axiom, BadRequest, Cost
-from .wording import bare, decimals, reach, signed
+from .types import BadRequest, Cost
+from .wording import reach
 
 
 class Credit(NamedTuple):
@@ -95,11 +96,7 @@ class Attribution:
         """Full - none - sum of scores, (*out): how far a claim to add up is missed. None where
         nothing claims to.
         """
-        if Axiom.EFFICIENCY.value not in self.provenance.claims or not self.provenance.exact:
-            return None
-        if self.none is None or self.full is None:
-            return None
-        return self.full.double() - self.none.double() - self.sum()
+        return scored.gap(self)
 
     def sum(self) -> Tensor:
         """Sum of the scores over players, (*out)."""
@@ -145,15 +142,8 @@ class Attribution:
 
     def pick(self, *index: int) -> Attribution:
         """One output of several: credit.pick(2) is target or instance 2."""
-        outputs = tuple(self.scores.shape[:-1])
-        deep = len(index) > len(outputs)
-        if deep or any(not -n <= i < n for i, n in zip(index, outputs, strict=False)):
-            raise BadRequest(f"credit has outputs of shape {outputs}; there is no {index}")
-        scores = self.scores[index]
-        none, full, error = (
-            None if x is None else x[index] for x in (self.none, self.full, self.error)
-        )
-        return replace(self, scores=scores, none=none, full=full, error=error)
+        fields: Any = scored.one_of(self, index, "credit")
+        return replace(self, **fields)
 
     @property
     def reach(self) -> float:
@@ -165,16 +155,10 @@ class Attribution:
         """Whether the credit is mostly sampling noise: the median score is smaller than its
         standard error.
         """
-        if self.error is None:
-            return False
-        return bool(self.scores.abs().median() < self.error.median())
+        return scored.noise(self)
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with one row per player."""
-        try:
-            import pandas
-        except ImportError as missing:
-            raise BadRequest("to_frame needs pandas: pip install 'apportion[app]'") from missing
         scores = self._single("to_frame")
         error = [None] * self.players.n if self.error is None else self.error.tolist()
         columns = {
@@ -183,7 +167,7 @@ class Attribution:
             "score": scores.tolist(),
             "error": error,
         }
-        return pandas.DataFrame(columns)
+        return scored.frame(columns)
 
     def plot(self, *, top: int = 12, ax: Any = None) -> Any:
         """A matplotlib figure that suits the players: picture or text, and bars of the `top`
@@ -205,37 +189,13 @@ class Attribution:
         return write(path, "attribution", *pack(self))
 
     def __str__(self) -> str:
-        game = self.provenance.game
-        unit = f" {game.unit}" if game is not None else ""
-        head = f"{self.provenance.estimator or 'credit'} of {self.players}"
-        head += f" for {game.value}" if game is not None else ""
-        if self.scores.ndim > 1:
-            return f"{head}, outputs {tuple(self.scores.shape[:-1])}; see credit.pick(...)"
-        top = self.top(5)
-        width = max(len(credit.name) for credit in top)
-        places = decimals(abs(top[0].score))
-        lines = [head]
-        for name, score, error, _ in top:
-            between = "" if error is None else f" \u00b1 {bare(self.reach * error, places)}"
-            lines.append(f"  {name:<{width}}  {signed(score, places)}{unit}{between}")
-        if self.full is not None:
-            ends = [f"v(all) {signed(float(self.full), places)}"]
-            ends += [] if self.none is None else [f"v(none) {signed(float(self.none), places)}"]
-            ends += [] if self.gap is None else [f"gap {signed(float(self.gap), places)}"]
-            lines.append(f"  {', '.join(ends)}; {self.cost}")
-        if self.noise:
-            lines.append(
-                "  noise: the median score is below its standard error; ask for more samples"
-            )
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.provenance.notes)])
+        top = [] if self.scores.ndim > 1 else self.top(5)
+        what = f"{self.provenance.estimator or 'credit'} of {self.players}"
+        rows = [(credit.name, credit.score, credit.error) for credit in top]
+        return scored.text(self, what, "credit", rows)
 
     def _single(self, what: str) -> Tensor:
-        if self.scores.ndim != 1:
-            raise BadRequest(
-                f"{what} needs one output, this credit has {tuple(self.scores.shape[:-1])}; choose "
-                "with credit.pick(...)"
-            )
-        return self.scores
+        return scored.single(self, what, "credit")
 
 
 # filled by apportion.report when the package is imported

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, SupportsIndex
 import torch
 from torch import Tensor
 
+from . import scored
 from .attribution import Provenance, drawing, pack_provenance, unpack_provenance
 from .files import pack_players, unpack_players, write
 from .games.base import Game
 from .players import Players
-from .types import Axiom, BadRequest, Cost
-from .wording import bare, decimals, reach, signed
+from .types import BadRequest, Cost
+from .wording import reach
 
 JOIN = " × "  # between the names of a set
 
@@ -98,11 +99,7 @@ class Interactions:
         """Full - none - sum of scores, (*out): how far a claim to add up is missed. None where
         nothing claims to.
         """
-        if Axiom.EFFICIENCY.value not in self.provenance.claims or not self.provenance.exact:
-            return None
-        if self.none is None or self.full is None:
-            return None
-        return self.full.double() - self.none.double() - self.sum()
+        return scored.gap(self)
 
     def sum(self) -> Tensor:
         """Sum of the scores over sets, (*out)."""
@@ -162,14 +159,8 @@ class Interactions:
 
     def pick(self, *index: int) -> Interactions:
         """One output of several: interactions.pick(2) is target or instance 2."""
-        outputs = tuple(self.scores.shape[:-1])
-        deep = len(index) > len(outputs)
-        if deep or any(not -n <= i < n for i, n in zip(index, outputs, strict=False)):
-            raise BadRequest(f"these have outputs of shape {outputs}; there is no {index}")
-        none, full, error = (
-            None if x is None else x[index] for x in (self.none, self.full, self.error)
-        )
-        return replace(self, scores=self.scores[index], none=none, full=full, error=error)
+        fields: Any = scored.one_of(self, index, "interactions")
+        return replace(self, **fields)
 
     @property
     def reach(self) -> float:
@@ -181,16 +172,10 @@ class Interactions:
         """Whether the scores are mostly sampling noise: the median one is smaller than its
         standard error.
         """
-        if self.error is None or not len(self.sets):
-            return False
-        return bool(self.scores.abs().median() < self.error.median())
+        return scored.noise(self)
 
     def to_frame(self) -> Any:
         """A pandas DataFrame with one row per set."""
-        try:
-            import pandas
-        except ImportError as missing:
-            raise BadRequest("to_frame needs pandas: pip install 'apportion[app]'") from missing
         scores = self._single("to_frame")
         rows = [self._at(k) for k in range(len(scores))]
         columns = {
@@ -199,7 +184,7 @@ class Interactions:
             "score": [row.score for row in rows],
             "error": [row.error for row in rows],
         }
-        return pandas.DataFrame(columns)
+        return scored.frame(columns)
 
     def plot(self, *, top: int = 12, ax: Any = None) -> Any:
         """A matplotlib figure: a map of the pairs where there are any, and bars of the `top`
@@ -221,31 +206,10 @@ class Interactions:
         return write(path, "interactions", *pack_sets(self))
 
     def __str__(self) -> str:
-        game = self.provenance.game
-        unit = f" {game.unit}" if game is not None else ""
-        head = f"{self.provenance.estimator or 'scores'} of {len(self.sets):,} sets of "
-        head += f"{self.players}" + (f" for {game.value}" if game is not None else "")
-        if self.scores.ndim > 1:
-            outputs = tuple(self.scores.shape[:-1])
-            return f"{head}, outputs {outputs}; see interactions.pick(...)"
-        lines = [head]
-        top = self.top(5)
-        width = max((len(credit.name) for credit in top), default=0)
-        places = decimals(abs(top[0].score)) if top else 2
-        for credit in top:
-            half = "" if credit.error is None else bare(self.reach * credit.error, places)
-            between = f" \u00b1 {half}" if half else ""
-            lines.append(f"  {credit.name:<{width}}  {signed(credit.score, places)}{unit}{between}")
-        if self.full is not None:
-            ends = [f"v(all) {signed(float(self.full), places)}"]
-            ends += [] if self.none is None else [f"v(none) {signed(float(self.none), places)}"]
-            ends += [] if self.gap is None else [f"gap {signed(float(self.gap), places)}"]
-            lines.append(f"  {', '.join(ends)}; {self.cost}")
-        if self.noise:
-            lines.append(
-                "  noise: the median score is below its standard error; ask for more samples"
-            )
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.provenance.notes)])
+        top = [] if self.scores.ndim > 1 else self.top(5)
+        what = f"{self.provenance.estimator or 'scores'} of {len(self.sets):,} sets of "
+        rows = [(credit.name, credit.score, credit.error) for credit in top]
+        return scored.text(self, f"{what}{self.players}", "interactions", rows)
 
     def _at(self, k: int) -> SetCredit:
         names = tuple(self.players.names[i] for i in self.sets[k].nonzero().flatten().tolist())
@@ -264,12 +228,7 @@ class Interactions:
         )
 
     def _single(self, what: str) -> Tensor:
-        if self.scores.ndim != 1:
-            raise BadRequest(
-                f"{what} needs one output, these have {tuple(self.scores.shape[:-1])}; choose "
-                "with interactions.pick(...)"
-            )
-        return self.scores
+        return scored.single(self, what, "interactions")
 
 
 def pack_sets(x: Interactions, prefix: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
