@@ -11,6 +11,7 @@ from ..types import Axiom, Cost
 from ._designs import Sizes
 from ._lift import from_function
 from ._moments import StandardError, TopK, Until
+from ._orders import Orders
 from ._points import Points
 from ._quadrature import Quadrature
 from .add_one_in import AddOneIn
@@ -166,6 +167,7 @@ __all__ += [
     "Owen",
     "PathIntegral",
     "PermutationShapley",
+    "Orders",
     "Points",
     "Quadrature",
     "Result",

@@ -1,4 +1,4 @@
-"""Which coalitions to ask about: orders of arrival, random subsets, kernel-weighted pairs, soft
+"""Which coalitions to ask about: orders of groups, random subsets, kernel-weighted pairs, soft
 masks on a grid.
 """
 
@@ -18,24 +18,11 @@ ENUMERATED = 200_000  # coalitions that are listed rather than drawn
 SPARSE = 8  # subsets of one size are listed, not drawn, from this share (1/8) of them on
 
 
-def arrivals(
-    orders: int, players: int, *, paired: bool, rng: Generator
-) -> Int[Tensor, "order player"]:
-    """When each player arrives, 0 to n-1, in random orders; paired = every order is followed by
-    its reverse.
-    """
-    draws = orders // 2 if paired else orders
-    rank = torch.rand(draws, players, generator=rng).argsort(1).argsort(1)
-    if not paired:
-        return rank
-    return torch.stack([rank, players - 1 - rank], 1).flatten(0, 1)
-
-
 def group_arrivals(
     orders: int, group: Int[Tensor, "player"], *, paired: bool, rng: Generator
 ) -> Int[Tensor, "order player"]:
-    """The same where each group arrives in one go: groups in random order, and so the players of
-    each. The reverse of such an order is one, too.
+    """When each player arrives, 0 to n - 1, where each group arrives in one go: groups in random
+    order, and so the players of each. The reverse of such an order is one, too.
     """
     draws, n = orders // 2 if paired else orders, len(group)
     turn = torch.rand(draws, int(group.max()) + 1, generator=rng).argsort(1).argsort(1)

@@ -14,8 +14,8 @@ from ..games.base import Game, Need
 from ..players import Players
 from ..types import Axiom, BadRequest, Cost, whole
 from ._designs import group_arrivals
-from ._gains import on_arrival
-from ._moments import PIECE, Running, Until, ceiling_note, portions, reached
+from ._gains import Orderly, check_orders
+from ._moments import Until
 from ._options import counts, precision
 
 
@@ -51,45 +51,22 @@ class Owen:
         precision(self.until, "Owen", "until")
         for player in (i for group in self.groups or () for i in group):
             whole(player, "groups", "Owen")
-        least = 2 if self.paired else 1
-        if self.orders < least or (self.paired and self.orders % 2):
-            raise BadRequest(
-                f"Owen(orders={self.orders}): at least {least}, and an even number where orders "
-                f"come in pairs; write orders={max(self.orders + self.orders % 2, 2)}, or "
-                "paired=False"
-            )
+        check_orders(self.orders, self.paired, "Owen")
 
     def cost(self, n: int) -> Cost:
         """Both ends are shared by all orders."""
         return Cost(evaluations=self.orders * (n - 1) + 2)
 
     def __call__(self, game: Game, rng: Generator) -> Attribution:
-        n, block = game.players.n, 1 + self.paired
+        n, each = game.players.n, 1 + self.paired
         group = self._group(game.players)
-        ends = torch.zeros(2, n, dtype=torch.bool)
-        ends[1] = True
-        none, full = game.value(ends)
-        running, stopped = Running(), False
-        for samples in portions(self.orders // block, PIECE // (block * n * n), self.until):
-            arrival = group_arrivals(samples * block, group, paired=self.paired, rng=rng)
-            gains = on_arrival(game, arrival, none, full)
-            running.add(gains.unflatten(0, (samples, block)).mean(1))  # a pair is one sample
-            stopped = reached(self.until, running)
-            if stopped:
-                break
-        scores, error = running.result()
         count = int(group.max()) + 1
-        plain = () if 1 < count < n else (f"{count} groups of {n} players: Shapley values",)
-        return Attribution.of(
-            game,
-            scores,
-            error=error,
-            freedom=running.count - 1,
-            none=none,
-            full=full,
-            error_note="" if error is not None else "one sample has no standard error",
-            notes=plain + ceiling_note(self.until, stopped, f"{self.orders} orders", error),
-        )
+        plain = "" if 1 < count < n else f"{count} groups of {n} players: Shapley values"
+
+        def draw(samples: int) -> Tensor:
+            return group_arrivals(samples * each, group, paired=self.paired, rng=rng)
+
+        return Orderly(self.orders // each, each, draw).credit(game, self.until, plain)
 
     def _group(self, players: Players) -> Tensor:
         """The group of each player."""
