@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,6 +41,15 @@ OWN: dict[str, Callable[[int, int], object]] = {
     OURS: lambda n, budget: ap.GaussianProcessShapley(samples=budget),
     "KernelShap": lambda n, budget: ap.KernelShap(samples=budget),
     "PermutationShapley": permutations,
+    "PermutationShapley-orthogonal": lambda n, budget: replace(
+        permutations(n, budget), sampling=ap.Orders.ORTHOGONAL
+    ),
+    **{
+        f"ControlVariateShapley-{kind.value}": lambda n, budget, kind=kind: (
+            ap.ControlVariateShapley(samples=budget, proposal=kind)
+        )
+        for kind in (ap.Proposal.SURROGATE, ap.Proposal.LINEAR, ap.Proposal.NONE)
+    },
 }
 
 

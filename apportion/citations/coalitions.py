@@ -56,6 +56,11 @@ WORKS = {
         "Environmental Modelling & Software 37, 157–166", 2012,
         ("doi:10.1016/j.envsoft.2012.03.014",),
     ),
+    "goldwasser2023": Work(
+        "Goldwasser and Hooker",
+        "Stabilizing estimates of Shapley values with control variates",
+        "arXiv preprint", 2023, ("arXiv:2310.07672",),
+    ),
     "grabisch1999": Work(
         "Grabisch and Roubens",
         "An axiomatic approach to the concept of interaction among players in cooperative games",
@@ -177,6 +182,12 @@ WORKS = {
         "Witter, Liu and Musco",
         "Regression-adjusted Monte Carlo estimators for Shapley values and probabilistic values",
         "arXiv preprint", 2025, ("arXiv:2506.11849",),
+    ),
+    "zhang2023": Work(
+        "Zhang, Sun, Liu, Xiong, Pei and Ren",
+        "Efficient sampling approaches to Shapley value approximation",
+        "Proceedings of the ACM on Management of Data 1(1), 1–24", 2023,
+        ("doi:10.1145/3588728",),
     ),
     "zhou2019": Work(
         "Zhou, Hu, Zhou and Lange",

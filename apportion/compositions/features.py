@@ -8,6 +8,7 @@ from ..estimators import (
     AveragedGradient,
     Banzhaf,
     CLime,
+    ControlVariateShapley,
     ExactShapley,
     GaussianProcessShapley,
     Gradient,
@@ -22,7 +23,9 @@ from ..estimators import (
     Owen,
     PathIntegral,
     PermutationShapley,
+    Proposal,
     Rise,
+    Sizes,
     Sobol,
 )
 from .base import GRID, ROWS, UNIT, Composition
@@ -148,6 +151,20 @@ FAMILIES: dict[str, dict[str, Composition]] = {
         "gaussian-process-shapley": Composition(
             "Shapley value of a fitted surrogate of the value", GaussianProcessShapley(),
             players=GRID,
+        ),
+        "leverage-shap": Composition(
+            "Shapley value, by regression on coalitions of all sizes alike",
+            KernelShap(sizes=Sizes.LEVERAGE), players=GRID, cites=("musco2025",),
+        ),
+        "complementary-contributions": Composition(
+            "Shapley value, by what coalitions have over their complements",
+            ControlVariateShapley(proposal=Proposal.NONE), players=GRID, cites=("zhang2023",),
+            differs="every size is asked as often; sizes are not weighed by their spread",
+        ),
+        "linear-msr": Composition(
+            "Shapley value of a linear fit, corrected without bias",
+            ControlVariateShapley(proposal=Proposal.LINEAR), players=GRID, cites=("witter2025",),
+            differs="in strata without replacement, and in five folds",
         ),
         "exact-shapley": Composition(
             "Shapley value, from all coalitions", ExactShapley(), players="columns(x)"

@@ -19,6 +19,7 @@ from .averaged_gradient import AveragedGradient
 from .banzhaf import Banzhaf
 from .banzhaf_interactions import BanzhafInteractions
 from .c_lime import CLime
+from .control_variate_shapley import ControlVariateShapley, Proposal
 from .exact_shapley import ExactShapley
 from .faithful_banzhaf import FaithfulBanzhaf
 from .faithful_shapley import FaithfulShapley
@@ -96,6 +97,7 @@ TABLE: dict[str, type[Estimator]] = {
     "exact-shapley": ExactShapley,
     "permutation-shapley": PermutationShapley,
     "kernel-shap": KernelShap,
+    "control-variate-shapley": ControlVariateShapley,
     "owen": Owen,
     "banzhaf": Banzhaf,
     "gaussian-process-shapley": GaussianProcessShapley,
@@ -141,6 +143,7 @@ __all__ = [
     "Banzhaf",
     "BanzhafInteractions",
     "CLime",
+    "ControlVariateShapley",
     "Direction",
     "Distance",
     "Estimator",
@@ -178,6 +181,7 @@ __all__ += [
     "SetEstimator",
     "ShapleyInteractions",
     "ShapleyTaylor",
+    "Proposal",
     "Sizes",
     "Sobol",
     "StandardError",

@@ -80,10 +80,13 @@ class KernelDesign:
     sizes for `Sizes.LEVERAGE`, without replacement.
     Each drawn pair stands for W_k / (pairs drawn of class k). Fewer than 2 n
     pairs begin with the single players, whatever their share: these alone determine n scores.
+    Every class gets `least` pairs, or all it has.
     """
 
-    def __init__(self, players: int, rng: Generator, sizes: Sizes = Sizes.KERNEL) -> None:
-        self.n, self.rng = players, rng
+    def __init__(
+        self, players: int, rng: Generator, sizes: Sizes = Sizes.KERNEL, least: int = 0
+    ) -> None:
+        self.n, self.rng, self.least = players, rng, least
         self.classes = range(1, players // 2 + 1)
         self.available = {
             k: math.comb(players, k) // (2 if 2 * k == players else 1) for k in self.classes
@@ -135,25 +138,24 @@ class KernelDesign:
         return torch.tensor([left[k] for k in self.size_class], dtype=torch.float64)
 
     def _allocation(self, pairs: int) -> dict[int, int]:
-        goal = dict.fromkeys(self.classes, 0)
-        left, open_classes = pairs, list(self.classes)
-        if pairs < 2 * self.n:
+        goal = {k: min(self.least, self.available[k]) for k in self.classes}
+        if self.classes and pairs < 2 * self.n:
             goal[1] = min(pairs, self.available[1])
-            left -= goal[1]
-            open_classes.remove(1)
+        left = pairs - sum(goal.values())
+        open_classes = [k for k in self.classes if goal[k] < self.available[k]]
         while open_classes and left > 0:
             total = sum(self.often[k] for k in open_classes)
-            full = [k for k in open_classes if left * self.often[k] / total >= self.available[k]]
+            shares = {k: left * self.often[k] / total for k in open_classes}
+            full = [k for k in open_classes if goal[k] + shares[k] >= self.available[k]]
             if not full:
-                shares = {k: left * self.often[k] / total for k in open_classes}
-                goal.update({k: int(share) for k, share in shares.items()})
-                rest = left - sum(goal[k] for k in open_classes)
-                for k in sorted(open_classes, key=lambda k: goal[k] - shares[k])[:rest]:
-                    goal[k] += 1
+                rest = left - sum(int(share) for share in shares.values())
+                first = sorted(open_classes, key=lambda k: int(shares[k]) - shares[k])[:rest]
+                for k in open_classes:
+                    goal[k] += int(shares[k]) + (k in first)
                 break
             for k in full:  # exhaust, and share what is left among the others
+                left -= self.available[k] - goal[k]
                 goal[k] = self.available[k]
-                left -= goal[k]
                 open_classes.remove(k)
         return goal
 

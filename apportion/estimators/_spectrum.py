@@ -142,30 +142,70 @@ def fit_shares(
     return _rounded(shares)
 
 
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """The game that is expected given the values asked, up to the constant."""
+
+    parts: Parts
+    shares: Float[Tensor, "part"]
+    coalitions: Bool[Tensor, "row player"]  # asked
+    projector: Float[Tensor, "row row"]
+    values: Float[Tensor, "row"]  # centred, and divided by
+    unit: float  # their scale
+
+    @classmethod
+    def fitted(
+        cls,
+        parts: Parts,
+        coalitions: Bool[Tensor, "row player"],
+        values: Float[Tensor, "row"],
+        most: int,
+    ) -> Surrogate:
+        """With variances fitted on the first `most` values."""
+        unit = 2.0 ** float(values.std().log2().round())  # a power of two changes no digit
+        values = (values - values.mean()) / unit
+        distance = distances(coalitions, coalitions)
+        shares = fit_shares(parts, distance[:most, :most], values[:most])
+        _, projector = _solve(_covariance(parts, shares, distance))
+        return cls(parts, shares, coalitions, projector, values, unit)
+
+    def reach(self) -> Float[Tensor, "row player"]:
+        """Covariance of the values asked with the Shapley values."""
+        return self.parts.reach(self.shares, self.coalitions)
+
+    def rule(self) -> Float[Tensor, "player row"]:
+        """The scores as weighted sums of the values; these first, or rounding errors grow."""
+        return self.reach().T @ self.projector
+
+    def scores(self) -> Float[Tensor, "player"]:
+        """Shapley values of the expected game."""
+        return self.unit * (self.rule() @ self.values)
+
+    def odd(self, side: Bool[Tensor, "pair player"]) -> Float[Tensor, "pair"]:
+        """Expected v(S) - v(complement of S)."""
+        n = side.shape[1]
+        away = distances(side, self.coalitions)
+        kernel = self.shares @ self.parts.tables
+        return self.unit * ((kernel[away] - kernel[n - away]) @ self.projector @ self.values)
+
+
 def posterior(
     parts: Parts, coalitions: Bool[Tensor, "row player"], values: Float[Tensor, "row"], fitted: int
 ) -> Posterior:
     """Shapley values given the values, with variances fitted on the first `fitted` of them."""
     n = coalitions.shape[1]
-    slopes = _additive(coalitions, values)
+    slopes = additive(coalitions, values)
     if slopes is not None:
         return Posterior(slopes, torch.zeros(n).double(), parts.orders[0], 0.0)
-    unit = 2.0 ** float(values.std().log2().round())  # a power of two changes no digit
-    values = (values - values.mean()) / unit
-    distance = distances(coalitions, coalitions)
-    shares = fit_shares(parts, distance[:fitted, :fitted], values[:fitted])
-    _, projector = _solve(_covariance(parts, shares, distance))
-    weight = projector @ values
-    own = projector.diagonal().clamp(min=1e-300)
-    reach = parts.reach(shares, coalitions)
-    rule = reach.T @ projector  # the scores are a weighted sum of the values
-    scores = unit * (rule @ values)
-    left = shares @ parts.spread - torch.einsum("pr,rp->p", rule, reach)
+    found = Surrogate.fitted(parts, coalitions, values, fitted)
+    own, weight = found.projector.diagonal().clamp(min=1e-300), found.projector @ found.values
+    left = found.shares @ parts.spread - torch.einsum("pr,rp->p", found.rule(), found.reach())
     scale = (weight.square() / own).mean().clamp(min=1)  # never surer than the prior
-    held_out = float((weight / own).square().mean().sqrt() / values.std())
-    least = FLOOR * float(values.var()) / n  # what the floor hides, and rounding
-    error = unit * (left * scale).clamp(min=least).sqrt()
-    return Posterior(scores, error, shares @ parts.orders / shares.sum(), held_out)
+    held_out = float((weight / own).square().mean().sqrt() / found.values.std())
+    least = FLOOR * float(found.values.var()) / n  # what the floor hides, and rounding
+    error = found.unit * (left * scale).clamp(min=least).sqrt()
+    orders = found.shares @ parts.orders / found.shares.sum()
+    return Posterior(found.scores(), error, orders, held_out)
 
 
 def _covariance(parts: Parts, shares: Tensor, distance: Tensor) -> Tensor:
@@ -184,7 +224,7 @@ def _rounded(x: Tensor) -> Tensor:
     return (x / unit).round() * unit
 
 
-def _additive(coalitions: Tensor, values: Tensor) -> Tensor | None:
+def additive(coalitions: Tensor, values: Tensor) -> Tensor | None:
     """Slopes of the values on the gates, where nothing but rounding is left; else None."""
     design = torch.cat([torch.ones(len(values), 1), coalitions], 1).double()
     beta = torch.linalg.lstsq(design, values[:, None]).solution[:, 0]

@@ -16,6 +16,7 @@ SMALL: dict[str, Estimator] = {
     "exact-shapley": ap.ExactShapley(),
     "permutation-shapley": ap.PermutationShapley(orders=6),
     "kernel-shap": ap.KernelShap(samples=40),
+    "control-variate-shapley": ap.ControlVariateShapley(samples=40),
     "owen": ap.Owen(orders=6),
     "banzhaf": ap.Banzhaf(samples=40),
     "gaussian-process-shapley": ap.GaussianProcessShapley(samples=40),

@@ -246,6 +246,10 @@ def test_misspelt_options_are_refused(estimator) -> None:
 SAMPLED = {
     "permutation-shapley": (lambda m: ap.PermutationShapley(orders=2 * m), lambda g: g.shapley()),
     "kernel-shap": (lambda m: ap.KernelShap(samples=10 * m), lambda g: g.shapley()),
+    "control-variate-shapley": (
+        lambda m: ap.ControlVariateShapley(samples=10 * m, proposal=ap.Proposal.LINEAR),
+        lambda g: g.shapley(),
+    ),
     "banzhaf": (lambda m: ap.Banzhaf(samples=10 * m), lambda g: g.banzhaf()),
     "owen": (lambda m: ap.Owen(orders=2 * m), lambda g: g.shapley()),
     "lime": (lambda m: ap.Lime(samples=10 * m, width=1e6), lambda g: g.banzhaf()),
@@ -270,7 +274,8 @@ def test_error_falls_as_root_of_samples_and_intervals_cover(name) -> None:
     game = toy.moebius(10, 4, Generator().manual_seed(1))
     truth = truth_of(game)
     rmse = {}
-    for m in (16, 64) if name != "kernel-shap" else (8, 32):
+    exhausting = name in ("kernel-shap", "control-variate-shapley")
+    for m in (8, 32) if exhausting else (16, 64):
         credits = [ap.attribute(game, build(m), seed=s) for s in range(120)]
         off = torch.stack([c.scores - truth for c in credits])
         errors = torch.stack([c.error for c in credits])
@@ -282,7 +287,7 @@ def test_error_falls_as_root_of_samples_and_intervals_cover(name) -> None:
         torch.tensor(list(rmse.values())).log().diff()
         / torch.tensor(list(rmse)).double().log().diff()
     )
-    # without replacement kernel SHAP falls faster as the coalitions run out
+    # without replacement errors fall faster as the coalitions run out
     assert -1.1 < float(slope) < -0.4, slope
 
 
@@ -291,6 +296,7 @@ def test_error_falls_as_root_of_samples_and_intervals_cover(name) -> None:
     [
         "permutation-shapley",
         "kernel-shap",
+        "control-variate-shapley",
         "banzhaf",
         "linear-surrogate",
         "rise",
@@ -302,6 +308,7 @@ def test_until_stops_early_or_says_that_it_could_not(name) -> None:
     game = toy.moebius(9, 3, Generator().manual_seed(2))
     base = {
         "permutation-shapley": {"orders": 4000},
+        "control-variate-shapley": {"samples": 4000, "proposal": ap.Proposal.LINEAR},
         "averaged-gradient": {"samples": 20_000, "start": 0.0},
         "gradient-moment": {"samples": 20_000, "start": 0.0},
     }
@@ -313,6 +320,7 @@ def test_until_stops_early_or_says_that_it_could_not(name) -> None:
     assert not stopped.provenance.notes
     if name in (
         "kernel-shap",
+        "control-variate-shapley",
         "banzhaf",
     ):  # exhausts the 512 coalitions, which is as precise as can be asked
         assert float(ap.attribute(game, make(until=impossible)).error.max()) == 0
