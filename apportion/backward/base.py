@@ -232,6 +232,7 @@ class Bending(TorchFunctionMode):
         if self.entry is not None and self.entry.meets(args, kwargs):
             if meant in self.entry.rules:
                 rule = self.entry.rules[meant]
+                func, args = self.entry.whole(func, args)
             elif rule is None and meant not in WEIGHTED | CELLS:
                 return self.entry.moved(func, args, kwargs)
             else:  # a first layer of another kind

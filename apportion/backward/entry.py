@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 from ..types import BadRequest
 from .aliases import name_of, tensors_in
@@ -33,6 +34,7 @@ class Entry:
     def __init__(self, rules: Mapping[Callable, Callable[..., Tensor]], name: str) -> None:
         self.rules, self.name = rules, name
         self._twins: list[tuple[Tensor, Tensor]] = []
+        self._padded: list[tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]] = []
 
     def open(self, blend: Tensor, keep: Tensor) -> Tensor:
         """The blend of gates and input, with d blend / d gate = 1: what comes back to a gate is
@@ -47,6 +49,15 @@ class Entry:
         return bool(self._twins) and any(
             x is raw for x in tensors_in(args, kwargs) for raw, _ in self._twins
         )
+
+    def whole(self, func: Callable, args: tuple) -> tuple[Callable, tuple]:
+        """A first layer and the zeros the model put around its input as one operation on that
+        input, as if the layer had put them there.
+        """
+        for made, raw, pad in self._padded:
+            if args and args[0] is made:
+                return self.whole(_after(pad, func), (raw, *args[1:]))
+        return func, args
 
     def ordinary(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """The same arguments with the twin in the place of the input."""
@@ -66,7 +77,8 @@ class Entry:
         made = tensors_in((result,), {})
         if not any(x.requires_grad for x in made):
             return result
-        if func not in _MOVES:
+        zeros = func is F.pad and _with_zeros(*args, **kwargs)
+        if func not in _MOVES and not zeros:
             wanted = ", ".join(sorted({name_of(f) for f in self.rules}))
             raise BadRequest(
                 f"{self.name} has a rule for the first layer ({wanted}), but the model first "
@@ -74,7 +86,17 @@ class Entry:
                 "the input is given (ap.Subject(preprocess=...)), or use a table without such a "
                 "rule."
             )
+        if zeros:
+            self._padded.append((result, args[0], lambda x: func(x, *args[1:], **kwargs)))
         args, kwargs = self.ordinary(args, kwargs)
         twins = tensors_in((func(*args, **kwargs),), {})
         self._twins += zip(made, twins, strict=True)
         return result
+
+
+def _after(pad: Callable[[Tensor], Tensor], func: Callable) -> Callable:
+    return lambda x, *rest, **named: func(pad(x), *rest, **named)
+
+
+def _with_zeros(x: Tensor, pad: object, mode: str = "constant", value: float | None = None) -> bool:
+    return mode == "constant" and not value

@@ -24,7 +24,7 @@ class _Scaled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor | float) -> Tensor:
         ctx.factor = factor
-        return x.view_as(x)
+        return x.detach()  # as `x.view_as(x)`, which may change the strides of a single picture
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -34,7 +34,7 @@ class _Scaled(torch.autograd.Function):
 class _Positive(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
+        return x.detach()  # as `x.view_as(x)`, which may change the strides of a single picture
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

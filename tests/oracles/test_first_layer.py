@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -133,7 +134,21 @@ def test_elements_may_move_before_the_first_layer() -> None:
     close(credit.scores, torch.cat(parts), atol=1e-12)
 
 
-@pytest.mark.parametrize("change", [lambda x: x - 1, lambda x: x / 2, torch.tanh])
+@pytest.mark.parametrize("name", FIRST)
+def test_zeros_around_the_input_are_the_padding_of_the_layer(name) -> None:
+    """Put there by the model in two steps, or by the first convolution: the same relevance."""
+    model, x = conv_net(), normal(1, 2, 6, 6, seed=4).clamp(LOW, HIGH)
+    apart = copy.deepcopy(model)
+    apart[0].padding = (0, 0)
+    apart = nn.Sequential(nn.ZeroPad2d((1, 0, 0, 1)), nn.ZeroPad2d((0, 1, 1, 0)), apart)
+    table = gamma(0.25) | FIRST[name][0]
+    close(credit_of(apart, x, table).scores, credit_of(model, x, table).scores, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: F.pad(x, (1, 0), value=2.0)[:, :6], lambda x: x - 1, lambda x: x / 2, torch.tanh],
+)
 def test_a_model_that_changes_its_input_first_is_refused(change) -> None:
     class Normalised(nn.Module):
         def __init__(self) -> None:
