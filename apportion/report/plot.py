@@ -12,17 +12,15 @@ from ..attribution import Attribution
 from ..players import Geometry
 from ..types import BadRequest
 from ..wording import signed
+from .bar_chart import BAR, BLUE, INK, ORANGE, QUIET, bar_chart
 from .bars import order
 from .encode import SMALL
 from .picture import AGAINST, FOR, owners, pixels, shape_of
 from .text import pieces, text_of
 from .words import capital, kinds, places, quantity, unit
 
-BLUE, ORANGE, INK, QUIET = "#0b5fa5", "#bd5208", "#16181c", "#666c75"
-PALE = "#4f8cbf"  # of bars, so that whiskers stay visible on them
 DIM = (-150, 300)  # the greys of pixel art, so that colours stay visible on black
-BAR = 0.28  # inches a bar takes
-HATCH, OPACITY = "////", 0.85
+OPACITY = 0.85
 
 
 def plot(credit: Attribution, *, top: int = 12, ax: Any = None) -> Any:
@@ -67,30 +65,10 @@ def _bars(credit: Attribution, ax: Any, top: int) -> None:
     chosen = credit.scores.abs().argsort(descending=True, stable=True)[:top].tolist()
     chosen.sort(key=lambda player: float(credit.scores[player]))
     rows = [credit[player] for player in chosen]
-    scores = np.array([row.score for row in rows])
-    wide = None if credit.error is None else [credit.reach * (row.error or 0.0) for row in rows]
-    bars = ax.barh(
-        range(len(rows)),
-        scores,
-        xerr=wide,
-        height=0.62,
-        color=[ORANGE if s < 0 else PALE for s in scores],
-        error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5},
-    )
-    for bar, score in zip(bars, scores, strict=True):
-        if score < 0:
-            bar.set_hatch(HATCH)
-            bar.set_edgecolor("white")
-    ax.set_yticks(range(len(rows)), [row.name for row in rows])
-    for label in ax.get_yticklabels():
-        label.set_parse_math(False)
-    ax.axvline(0, color=QUIET, linewidth=0.8)
-    ax.tick_params(length=0, labelsize=9)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.set_xlabel(f"{quantity(credit)}, {unit(credit)}".rstrip(", "), fontsize=9, color=QUIET)
+    bar_chart(ax, rows, credit.reach, f"{quantity(credit)}, {unit(credit)}".rstrip(", "))
     left = credit.players.n - len(rows)
     if left:
-        rest = float(credit.sum()) - float(scores.sum())
+        rest = float(credit.sum()) - sum(row.score for row in rows)
         words = f"{left:,} others, together {signed(rest, places(credit))}"
         ax.set_title(words, fontsize=9, color=QUIET, loc="right")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..interactions import Interactions, SetCredit
 from ..pairs import Pairs
 from ..types import BadRequest
 from ..wording import clock, decimals, signed
+from .bar_chart import BAR, QUIET, bar_chart
 from .grid import Grid, block, cells, grid
-from .plot import BAR, HATCH, INK, ORANGE, PALE, QUIET, matplotlib
+from .plot import matplotlib
 from .words import capital, half
 
 LISTED = 12
@@ -83,27 +82,7 @@ def _map(found: Interactions, ax: Any) -> None:
 def _bars(found: Interactions, ax: Any, top: int) -> None:
     """Horizontal bars with 95 % intervals, the largest score on top."""
     rows = sorted(found.top(top), key=lambda credit: credit.score)
-    scores = np.array([row.score for row in rows])
-    wide = None if found.error is None else [found.reach * (row.error or 0.0) for row in rows]
-    bars = ax.barh(
-        range(len(rows)),
-        scores,
-        xerr=wide,
-        height=0.62,
-        color=[ORANGE if s < 0 else PALE for s in scores],
-        error_kw={"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5},
-    )
-    for bar, score in zip(bars, scores, strict=True):
-        if score < 0:
-            bar.set_hatch(HATCH)
-            bar.set_edgecolor("white")
-    ax.set_yticks(range(len(rows)), [row.name for row in rows])
-    for label in ax.get_yticklabels():
-        label.set_parse_math(False)
-    ax.axvline(0, color=QUIET, linewidth=0.8)
-    ax.tick_params(length=0, labelsize=9)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.set_xlabel(f"Score, {_unit(found)}".rstrip(", "), fontsize=9, color=QUIET)
+    bar_chart(ax, rows, found.reach, f"Score, {_unit(found)}".rstrip(", "))
 
 
 def plot_pairs(found: Pairs, *, ax: Any = None) -> Any:
