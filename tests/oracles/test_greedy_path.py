@@ -46,7 +46,7 @@ def test_on_an_additive_model_every_path_tends_to_the_same_credit(direction) -> 
     game = column_game(Sines(), 5)
     x, other = normal(1, 5, seed=1)[0], normal(1, 5, seed=2)[0]
     for share, momentum in ((0.01, 0.0), (0.5, 0.9)):
-        estimator = ap.GreedyPath(share=share, step=0.005, momentum=momentum, direction=direction)
+        estimator = ap.GreedyPath(share=share, step=0.02, momentum=momentum, direction=direction)
         close(ap.attribute(game, estimator).scores, torch.sin(x) - torch.sin(other), atol=1e-4)
 
 
