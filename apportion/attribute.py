@@ -80,6 +80,7 @@ def attribute(
         error_note=credit.provenance.error_note,
         notes=credit.provenance.notes + game.describe().notes,
         versions=versions(),
+        unit=credit.provenance.unit,
     )
     _finite(credit, name)
     return credit.stamped(ledger.spent, stamp)

@@ -45,12 +45,20 @@ class Provenance:
     # what a reader must know: a ceiling that was hit, an operation without a rule
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    unit: str | None = None  # of the scores, where it is not the value's: "" for a share
+
+    @property
+    def measure(self) -> str:
+        """The unit of the scores."""
+        if self.unit is not None:
+            return self.unit
+        return self.game.unit if self.game is not None else ""
 
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """Scores of players on one value: positive = the player's presence raises it. Units are the
-    value's.
+    value's, or `provenance.measure`.
     """
 
     scores: Tensor  # (*out, player)
@@ -74,6 +82,7 @@ class Attribution:
         full: Tensor | None = None,
         error_note: str = "",
         notes: tuple[str, ...] = (),
+        unit: str | None = None,
     ) -> Attribution:
         """What an estimator returns; `attribute` adds cost and provenance."""
         return cls(
@@ -83,7 +92,7 @@ class Attribution:
             full,
             error,
             Cost(),
-            Provenance(error_note=error_note, notes=notes),
+            Provenance(error_note=error_note, notes=notes, unit=unit),
             freedom if error is not None else None,
         )
 

@@ -118,7 +118,7 @@ class Explanation:
         if credit is None or trust is None or trust.verdict == "not supported":
             return ""
         first = credit.top(1)[0]
-        unit = credit.provenance.game.unit if credit.provenance.game is not None else ""
+        unit = credit.provenance.measure
         places = decimals(abs(first.score))
         return f"inside the model, {first.name} counts most ({signed(first.score, places)} {unit})"
 
@@ -178,8 +178,7 @@ def _leaders(credit: Attribution) -> str:
         return f"no single {kind} speaks clearly for it"
     leaders = clear[:NAMED]
     names = listed([_named(credit, c.name, kind) for c in leaders])
-    game = credit.provenance.game
-    unit = game.unit if game is not None else "units"
+    unit = credit.provenance.measure or "units"
     sum_ = sum(c.score for c in leaders)
     amount = f"{signed(sum_, decimals(abs(sum_)))} {unit}"
     if credit.none is None or credit.full is None:

@@ -110,7 +110,11 @@ def seen_through(channels: ModelGame) -> FromFunction:
         )
 
     return from_function(
-        ask, lambda n: Cost(evaluations=players.n + 1), needs="soft", cites=("wang2020",)
+        ask,
+        lambda n: Cost(evaluations=players.n + 1),
+        needs="soft",
+        cites=("wang2020",),
+        name="what a channel shows",
     )
 
 

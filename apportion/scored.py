@@ -89,7 +89,8 @@ def frame(columns: Mapping[str, Any]) -> Any:
 def text(result: Scored, what: str, called: str, top: Sequence[Row]) -> str:
     """A result on a few lines: its largest scores, the ends, the cost and the notes."""
     game = result.provenance.game
-    unit = f" {game.unit}" if game is not None else ""
+    measure = result.provenance.measure
+    unit = f" {measure}" if measure else ""
     head = what + (f" for {game.value}" if game is not None else "")
     if result.scores.ndim > 1:
         return f"{head}, outputs {tuple(result.scores.shape[:-1])}; see {called}.pick(...)"

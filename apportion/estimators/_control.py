@@ -51,6 +51,7 @@ class Proposed:
 
     scores: Float[Tensor, "out player"]
     odd: Callable[[Tensor], Tensor]  # (pair, player) -> (pair, out): its v(S) - v(complement)
+    rounding: float = 0.0  # how far off its scores may be
 
 
 def worth(side: Bool[Tensor, "pair player"]) -> Float[Tensor, "pair player"]:
@@ -76,19 +77,23 @@ def folded(asked: Asked, rng: Generator) -> Int[Tensor, "pair"]:
 
 def corrected(
     asked: Asked, fold: Int[Tensor, "pair"], propose: Callable[[Asked], Proposed]
-) -> tuple[Float[Tensor, "out player"], Float[Tensor, "out player"]]:
-    """Scores and standard errors: in each fold the proposal from the others, and what it misses."""
-    n, each = asked.side.shape[1], worth(asked.side)
+) -> tuple[Float[Tensor, "out player"], Float[Tensor, "out player"], int]:
+    """Scores, standard errors and the degrees of freedom of these: in each fold the proposal from
+    the others, and what it misses.
+    """
+    n, each, rounding = asked.side.shape[1], worth(asked.side), 0.0
     missed, found = torch.zeros_like(asked.odd), []
     for k in range(max(int(fold.max()) + 1, 1)):
         others = fold != k
         proposed = propose(asked.part(others))
+        rounding = max(rounding, proposed.rounding)
         wrong = asked.odd - proposed.odd(asked.side)
         missed[~others] = wrong[~others]
         rest = (asked.total - proposed.scores.sum(-1))[:, None] / n
         weight = _expansion(asked, others)[:, None] * each
         found.append(proposed.scores + rest + torch.einsum("jo,ji->oi", wrong, weight))
-    return torch.stack(found).mean(0), _error(asked, missed, each)
+    error, freedom = _error(asked, missed, each)
+    return torch.stack(found).mean(0), error.clamp(min=rounding), freedom
 
 
 def _expansion(asked: Asked, others: Bool[Tensor, "pair"]) -> Float[Tensor, "pair"]:
@@ -105,13 +110,19 @@ def _expansion(asked: Asked, others: Bool[Tensor, "pair"]) -> Float[Tensor, "pai
     return weight
 
 
-def _error(asked: Asked, missed: Tensor, each: Tensor) -> Float[Tensor, "out player"]:
-    """Of means over strata that are sampled without replacement."""
+def _error(asked: Asked, missed: Tensor, each: Tensor) -> tuple[Float[Tensor, "out player"], int]:
+    """Of means over strata that are sampled without replacement, and its degrees of freedom by
+    Satterthwaite: (sum_k V_k)^2 / sum_k [ V_k^2 / (pairs of k - 1) ], V_k the mean over scores.
+    """
     variance = torch.zeros(missed.shape[1], each.shape[1], dtype=torch.float64)
+    spent = 0.0
     for k, total in asked.pairs.items():
         own = asked.stratum == k
         count = int(own.sum())
         if count < total:
             spread = torch.einsum("jo,ji->joi", missed[own], each[own]).var(0)
-            variance += (1 - count / total) / count * spread
-    return variance.sqrt()
+            part = (1 - count / total) / count * spread
+            variance += part
+            spent += float(part.mean()) ** 2 / (count - 1)
+    freedom = int(float(variance.mean()) ** 2 / spent) if spent else 1
+    return variance.sqrt(), max(freedom, 1)

@@ -80,7 +80,7 @@ class KernelDesign:
     sizes for `Sizes.LEVERAGE`, without replacement.
     Each drawn pair stands for W_k / (pairs drawn of class k). Fewer than 2 n
     pairs begin with the single players, whatever their share: these alone determine n scores.
-    Every class gets `least` pairs, or all it has.
+    With `least` they always do, and every other class gets as many pairs as that, or all it has.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class KernelDesign:
 
     def _allocation(self, pairs: int) -> dict[int, int]:
         goal = {k: min(self.least, self.available[k]) for k in self.classes}
-        if self.classes and pairs < 2 * self.n:
+        if self.classes and (self.least or pairs < 2 * self.n):
             goal[1] = min(pairs, self.available[1])
         left = pairs - sum(goal.values())
         open_classes = [k for k in self.classes if goal[k] < self.available[k]]

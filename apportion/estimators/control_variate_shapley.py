@@ -18,7 +18,7 @@ from ._grow import looks
 from ._moments import Until, ceiling_note
 from ._options import choice, counts, precision
 from ._regress import shapley_from_pairs
-from ._spectrum import Parts, Surrogate, additive
+from ._spectrum import FLOOR, Parts, Surrogate, additive
 
 MOST_SAMPLES = 4096  # the surrogate solves systems with a row per evaluation
 FITTED = 256  # evaluations its variances are fitted on, in each fold
@@ -50,12 +50,16 @@ class ControlVariateShapley:
     """
 
     samples: int = 1024  # evaluations in all, both ends included (with `until`: at most)
-    proposal: Proposal = Proposal.SURROGATE  # what is corrected; SURROGATE takes 5 samples^3 steps
+    # what is corrected; SURROGATE takes 5 samples^3 steps for each output of the value, and again
+    # at each look with `until`
+    proposal: Proposal = Proposal.SURROGATE
     until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
 
     needs: ClassVar[Need] = "hard"
     axioms: ClassVar[frozenset[Axiom]] = frozenset({Axiom.ADDITIVE, Axiom.EFFICIENCY})
-    cites: ClassVar[tuple[str, ...]] = ("shapley1953", "goldwasser2023", "witter2025", "zhang2023")
+    cites: ClassVar[tuple[str, ...]] = (
+        "shapley1953", "goldwasser2023", "witter2025", "zhang2023", "rasmussen2006", "zhou2019",
+    )  # fmt: skip
     own_draws: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -96,10 +100,12 @@ class ControlVariateShapley:
         design = KernelDesign(n, rng, Sizes.LEVERAGE, least=2)
         given = self._given(game, n)
         scores = error = torch.zeros(0)
-        stopped = False
+        stopped, freedom = False, 1
         for pairs in looks(n, self._pairs(n), self.until):
             asked = _more(asked, design, pairs, game)
-            scores, error = corrected(asked, folded(asked, rng), lambda x: self._propose(x, given))
+            scores, error, freedom = corrected(
+                asked, folded(asked, rng), lambda x: self._propose(x, given, rng)
+            )
             stopped = self.until is not None and self.until(scores, error)
             if stopped:
                 break
@@ -109,7 +115,7 @@ class ControlVariateShapley:
             game,
             scores.reshape(shape),
             error=error.reshape(shape),
-            freedom=max(len(asked.side) - n, 1),
+            freedom=freedom,
             none=both[0],
             full=both[1],
             notes=ceiling_note(self.until, stopped or exact, f"{self.samples} samples", error),
@@ -123,7 +129,7 @@ class ControlVariateShapley:
         _, slopes = game.grad(torch.full((1, n), 0.5, dtype=torch.float64))
         return slopes[0].double().reshape(-1, n)
 
-    def _propose(self, asked: Asked, given: Tensor | None) -> Proposed:
+    def _propose(self, asked: Asked, given: Tensor | None, rng: Generator) -> Proposed:
         out, n = asked.ends.shape[1], asked.side.shape[1]
         every = len(asked.side) == sum(asked.pairs.values())  # nothing is left to propose
         if self.proposal is Proposal.NONE or every or not len(asked.side):
@@ -132,7 +138,7 @@ class ControlVariateShapley:
             return _linear(given)
         if self.proposal is Proposal.LINEAR:
             return _linear(self._fit(asked))
-        return _surrogate(asked)
+        return _surrogate(asked, rng)
 
     def _fit(self, asked: Asked) -> Tensor:
         """Slopes of kernel SHAP."""
@@ -160,7 +166,7 @@ def _nothing(ends: Tensor, n: int) -> Asked:
 
 
 def _more(asked: Asked, design: KernelDesign, pairs: int, game: Game) -> Asked:
-    """As many pairs as that, in random order: a surrogate is fitted on the first of them."""
+    """Further ones, so that there are as many pairs as that."""
     fresh = design.grow(pairs)
     values = game.value(torch.stack([fresh, ~fresh], 1).flatten(0, 1)).double()
     values = values.reshape(len(fresh), 2, -1)
@@ -174,9 +180,11 @@ def _linear(slopes: Tensor) -> Proposed:
     return Proposed(slopes, lambda side: (2.0 * side.double() - 1) @ slopes.T)
 
 
-def _surrogate(asked: Asked) -> Proposed:
-    """The game that is expected given what was asked, output by output."""
-    order = torch.randperm(len(asked.side), generator=Generator().manual_seed(0))
+def _surrogate(asked: Asked, rng: Generator) -> Proposed:
+    """The game that is expected given what was asked, output by output. In random order: its
+    variances are fitted on the first.
+    """
+    order = torch.randperm(len(asked.side), generator=rng)
     side, n = asked.side[order], asked.side.shape[1]
     both = torch.stack([side, ~side], 1).flatten(0, 1)
     ends = torch.stack([torch.zeros(n), torch.ones(n)]).bool()
@@ -188,6 +196,7 @@ def _surrogate(asked: Asked) -> Proposed:
     return Proposed(
         torch.cat([one.scores for one in found]),
         lambda side: torch.cat([one.odd(side) for one in found], 1),
+        max(one.rounding for one in found),
     )
 
 
@@ -197,4 +206,5 @@ def _expected(rows: Tensor, values: Tensor) -> Proposed:
     if slopes is not None:
         return _linear(slopes[None])
     fit = Surrogate.fitted(Parts.of(rows.shape[1]), rows, values, FITTED)
-    return Proposed(fit.scores()[None], lambda side: fit.odd(side)[:, None])
+    rounding = fit.unit * (FLOOR * float(fit.values.var()) / rows.shape[1]) ** 0.5
+    return Proposed(fit.scores()[None], lambda side: fit.odd(side)[:, None], rounding)

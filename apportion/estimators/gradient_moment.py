@@ -96,4 +96,5 @@ class GradientMoment:
             freedom=pile.count - 1,
             error_note=reason,
             notes=ceiling_note(self.until, stopped, f"{self.samples} samples", error),
+            unit=f"{game.describe().unit}²",
         )

@@ -87,6 +87,7 @@ class Hsic:
             error_note="the points of a sequence are not independent; ask for Points.LATIN"
             if regular
             else "",
+            unit="",
         )
 
 

@@ -14,7 +14,7 @@ from ..games.base import Game, Need
 from ..interactions import Interactions
 from ..types import Axiom, BadRequest, Cost
 from ._indices import few, joint_weights
-from ._moments import PIECE, Running, Until, ceiling_note, portions, reached
+from ._moments import FIRST, PIECE, Running, Until, ceiling_note, portions, reached
 from ._options import counts, precision
 from ._sets import admit_order, enumerated, how_many, small_sets
 
@@ -35,7 +35,7 @@ class JointShapley:
     """
 
     order: int = 2  # players in the largest sets
-    samples: int = 4096  # evaluations at most, both ends included
+    samples: int = 4096  # evaluations at most, both ends included; long blocks leave some unused
     until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
 
     needs: ClassVar[Need] = "hard"
@@ -79,6 +79,7 @@ class JointShapley:
         none, full = game.value(ends)
         sets = small_sets(n, self.order)
         running, stopped = Running(), False
+        arrived = torch.zeros(len(sets), dtype=torch.long)  # how often each set did
         width = max(len(sets) * max(full.numel(), 1), n * n)
         for runs in portions(self._runs(n), PIECE // width, self.until):
             when, last = random_arrivals(runs, n, self.order, rng)
@@ -87,11 +88,13 @@ class JointShapley:
             run, which = there.nonzero()[:, 0], number_of(when, self.order)[there]
             tally = gains.new_zeros(runs, len(sets), *full.shape)
             tally[run, which] = gains[there]  # no set arrives twice
+            arrived += which.bincount(minlength=len(sets))
             running.add(tally.movedim(1, -1))
             stopped = reached(self.until, running)
             if stopped:
                 break
         scores, error = running.result()
+        error, rare = _rare(error, sets.sum(-1), arrived, running.count)
         return Interactions.among(
             game,
             sets,
@@ -100,8 +103,31 @@ class JointShapley:
             freedom=running.count - 1,
             none=none,
             full=full,
-            notes=ceiling_note(self.until, stopped, f"{self.samples} samples", error),
+            notes=ceiling_note(self.until, stopped, f"{running.count} arrivals", error) + rare,
         )
+
+
+def _rare(
+    error: Tensor | None, size: Int[Tensor, "set"], arrived: Int[Tensor, "set"], runs: int
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    """A set that hardly arrived shows no spread: its variance is then at least the mean one of all
+    sets of its size, which is unbiased for their mean.
+    """
+    if error is None:
+        return None, ()
+    error = error.clone()
+    for k in size.unique().tolist():
+        own = size == k
+        pooled = error[..., own].square().mean(-1, keepdim=True).sqrt()
+        few = own & (arrived < FIRST)
+        error[..., few] = torch.maximum(error[..., few], pooled.expand_as(error[..., few]))
+    never = int((arrived == 0).sum())
+    if not never:
+        return error, ()
+    note = (
+        f"{never:,} of {len(size):,} sets never arrived in {runs:,} arrivals: nothing is known of"
+    )
+    return error, (f"{note} each of them but the spread that sets of its size have",)
 
 
 def random_arrivals(

@@ -72,7 +72,11 @@ class PathIntegral:
         ends[1] = True
         none, full = game.value(ends)
         change = full.double() - none.double()
-        scores, notes = self._refined(game, change)
+        # a gap below this is rounding of the ends, not of the integral
+        rounding = (
+            8 * torch.finfo(full.dtype).eps * float(torch.maximum(full.abs(), none.abs()).max())
+        )
+        scores, notes = self._refined(game, change, rounding)
         return Attribution.of(
             game,
             scores,
@@ -82,7 +86,9 @@ class PathIntegral:
             notes=notes,
         )
 
-    def _refined(self, game: Game, change: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    def _refined(
+        self, game: Game, change: Tensor, rounding: float
+    ) -> tuple[Tensor, tuple[str, ...]]:
         """The integral, on more nodes while the gap asks for it, and what that did."""
         scores, count = _integral(game, self.nodes, self.steps), self.steps
         if self.tolerance is None or not game.exact:
@@ -93,10 +99,11 @@ class PathIntegral:
                 break
             scores, count = _doubled(game, self.nodes, scores, count)
             after = gap_share(change, scores)
-        if before <= self.tolerance:
+        missed = float((change - scores.sum(-1)).abs().max())
+        if before <= self.tolerance or missed <= rounding:
             return scores, ()
-        note = f"gap {before:.0%} with {self.steps} nodes"
-        note += f", {after:.0%} with {count}" if count > self.steps else ""
+        note = f"gap {100 * before:.2g} % with {self.steps} nodes"
+        note += f", {100 * after:.2g} % with {count}" if count > self.steps else ""
         if after > self.tolerance:
             note += (
                 ": it does not vanish, so the scores are not what was integrated. Choose another "

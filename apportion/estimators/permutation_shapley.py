@@ -31,8 +31,9 @@ class PermutationShapley:
     orders: int = 64
     paired: bool = True  # follow every order by its reverse: cancels all pairwise error
     # INDEPENDENT, or ORTHOGONAL or SOBOL: spread evenly in at least eight blocks, which alone are
-    # independent and tell the error; orders that fill no block are not asked. ORTHOGONAL errs less
-    # from a hundred orders on, SOBOL from some hundreds on; before, they err no less
+    # independent and tell the error; orders that fill no block are not asked. Measured: ORTHOGONAL
+    # errs a sixth to a quarter less from 128 paired orders on, and no less without pairs; SOBOL up
+    # to half less from 512 on without pairs, and as ORTHOGONAL or no less with them
     sampling: Orders = Orders.INDEPENDENT
     until: Until | None = None  # stop earlier, at StandardError(x) or TopK(k)
 

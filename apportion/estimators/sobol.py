@@ -101,6 +101,7 @@ class Sobol:
             if error is not None
             else "one design has no standard error; ask for designs=4",
             notes=notes,
+            unit="",
         )
 
     def _design(self, game: Game, rng: Generator) -> tuple[Tensor, Tensor]:

@@ -125,8 +125,8 @@ def idle_note(players: Players, removal: Mapping[str, Removal], idle: list[int])
         return ()
     named = ", ".join(players.names[i] for i in idle[:3]) + (", ..." if len(idle) > 3 else "")
     return (
-        f"{len(idle)} of {players.n} players equal their replacement, so their credit is 0 by "
-        f"construction ({named})",
+        f"{len(idle)} of {players.n} players equal their replacement ({named}): leaving them out "
+        "changes nothing, and what an estimator gives them is noise or their neighbours'",
     )
 
 

@@ -26,7 +26,7 @@ def quantity(credit: Attribution) -> str:
 
 def unit(credit: Attribution) -> str:
     """The unit of a credit."""
-    return credit.provenance.game.unit if credit.provenance.game is not None else ""
+    return credit.provenance.measure
 
 
 def places(credit: Attribution) -> int:

@@ -324,3 +324,32 @@ def test_answers_do_not_keep_the_model_alive() -> None:
     gc.collect()
     assert known() is None
     assert credit.scores.shape == (6,)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "unit"),
+    [
+        (ap.Gradient(), " value"),
+        (ap.GradientMoment(samples=8, start=0.0), " value²"),  # a variance
+        (ap.Sobol(samples=8, designs=2), ""),  # a share
+        (ap.Hsic(samples=16), ""),
+    ],
+)
+def test_scores_have_the_unit_of_what_they_measure(estimator, unit, tmp_path) -> None:
+    game = ap.toy.moebius(4, 2, torch.Generator().manual_seed(0))
+    credit = ap.attribute(game, estimator)
+    line = str(credit).splitlines()[1]
+    assert line.split(" \u00b1 ")[0].endswith(unit if unit else tuple("0123456789"))
+    assert ap.load(credit.save(tmp_path / "credit")).provenance.measure == unit.strip()
+
+
+def test_a_lifted_function_is_called_by_its_name() -> None:
+    """Not by an address, which differs from run to run."""
+
+    def halves(game, rng):
+        return ap.Attribution.of(game, torch.zeros(game.players.n))
+
+    lifted = ap.from_function(halves, lambda n: ap.Cost(evaluations=0))
+    credit = ap.attribute(ap.toy.additive(torch.ones(3)), lifted)
+    assert credit.provenance.estimator == "halves"
+    assert repr(ap.from_function(halves, lambda n: ap.Cost(), name="mine")) == "mine"

@@ -72,7 +72,7 @@ def test_a_dead_player_does_not_make_the_game_look_for_ever() -> None:
     x = normal(1, 6)
     players = ap.players.neurons(model, "1", input=x)
     game = asking(model, x, ap.Blend(ap.removals.noise(1.0)), players=players)
-    assert "credit is 0 by construction" in game.describe().notes[0]
+    assert "leaving them out changes nothing" in game.describe().notes[0]
 
 
 def test_numbers_per_channel_go_to_their_channels() -> None:

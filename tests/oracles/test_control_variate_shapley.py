@@ -61,7 +61,7 @@ def every_sample(v, propose) -> tuple[Tensor, Tensor]:
     for one, two in product(combinations(SINGLE, 2), halves):
         for first, second in product(permutations(range(2)), repeat=2):
             fold = torch.tensor([*first, *second])
-            found, error = corrected(asked_of(v, [*one, *two]), fold, propose)
+            found, error, _ = corrected(asked_of(v, [*one, *two]), fold, propose)
             scores.append(found[0])
             errors.append(error[0])
     return torch.stack(scores), torch.stack(errors)
@@ -146,7 +146,8 @@ def test_a_game_that_is_what_was_proposed_leaves_no_error(proposal) -> None:
         missed = float((credit.scores - game.shapley()).abs().max())
         if order <= fits.get(proposal, 2):
             assert missed < 1e-6
-            assert float(credit.error.max()) < 1e-6
+            hidden = 1e-4 if proposal is ap.Proposal.SURROGATE and order > 1 else 1e-9
+            assert float(credit.error.max()) < hidden  # the surrogate's rounding is in its error
         else:
             assert missed > 1e-4
             assert float(credit.error.max()) > 1e-4
@@ -210,3 +211,18 @@ def test_stops_at_the_precision_asked() -> None:
     credit = ap.attribute(game, early)
     assert credit.cost.evaluations < 500
     assert float(credit.error.max()) <= 0.05
+
+
+@pytest.mark.parametrize("samples", [46, 54, 66])
+def test_no_seed_is_refused_and_few_samples_know_how_few_they_are(samples) -> None:
+    """At the fewest samples and a little above: strata of two pairs have one degree of freedom."""
+    game = toy.moebius(12, 3, generator(2))
+    inside = []
+    for proposal in (ap.Proposal.LINEAR, ap.Proposal.NONE):
+        for seed in range(60):
+            estimator = ap.ControlVariateShapley(samples=samples, proposal=proposal)
+            credit = ap.attribute(game, estimator, seed=seed)
+            inside.append((credit.scores - game.shapley()).abs() <= credit.reach * credit.error)
+    # 120 answers are independent, their players are not
+    slack = 2.6 * (0.05 * 0.95 / 120) ** 0.5
+    assert abs(float(torch.stack(inside).double().mean()) - 0.95) <= slack

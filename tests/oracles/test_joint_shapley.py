@@ -92,3 +92,16 @@ def test_sampled_arrivals_come_out_at_the_exact_values() -> None:
     standard = off.mean(0) / (off.std(0) / 40**0.5)
     assert float(standard.abs().max()) < 4.5
     assert float(standard.square().mean()) == pytest.approx(1, abs=0.5)
+
+
+def test_a_set_that_hardly_arrived_is_not_certain() -> None:
+    """Its variance is the mean over sets of its size, which is right on average."""
+    game = toy.moebius(9, 2, Generator().manual_seed(4))
+    exact = ap.attribute(game, ap.JointShapley(order=3, samples=512))
+    found = [ap.attribute(game, ap.JointShapley(order=3, samples=200), seed=s) for s in range(60)]
+    of_three = exact.sets.sum(-1) == 3
+    assert any("never arrived" in note for note in found[0].provenance.notes)
+    assert all(float(one.error[of_three].min()) > 0 for one in found)
+    missed = torch.stack([(one.scores - exact.scores)[of_three].square() for one in found]).mean()
+    told = torch.stack([one.error[of_three].square() for one in found]).mean()
+    assert 0.5 < float(missed / told) < 1.1  # rare sets that did arrive are told more than they err
