@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..types import BadRequest
-from .base import Value, class_scores, output_tensor, wide
+from .base import Value, class_scores
+from .vectors import pooled, positions_of
 
 Vector = tuple[float, ...]
 
@@ -23,11 +24,13 @@ class Similarity:
 
     `to` is the embedding of something else, a tensor or numbers: the game of a pair with one side
     masked [plummer2020]. None = the output on the clean input, per instance: how much of itself is
-    left. Reads (instance, width), from a tensor or an output with `.logits`.
+    left. Reads what `Embedding` reads: hidden states (instance, position, width), as their mean
+    over the positions, or (instance, width) itself.
     """
 
     to: Any = None  # a vector; None = the clean output
     how: str = "cosine"  # or "dot"
+    positions: tuple[int, ...] | None = None  # whose mean is taken, as of Embedding; None = all
 
     last: ClassVar[int | None] = None
     cites: ClassVar[tuple[str, ...]] = ("plummer2020",)
@@ -35,6 +38,8 @@ class Similarity:
     def __post_init__(self) -> None:
         if self.how not in ("cosine", "dot"):
             raise BadRequest(f"Similarity(how={self.how!r}): how is 'cosine' or 'dot'")
+        kept = positions_of(self.positions, f"Similarity(positions={self.positions!r})")
+        object.__setattr__(self, "positions", kept)
         if self.to is not None:
             object.__setattr__(self, "to", _vector(self.to, "Similarity(to=...)"))
 
@@ -47,12 +52,17 @@ class Similarity:
         return self.how == "dot"
 
     def against(self, output: Any) -> Value:
-        return self if self.to is not None else Against(self, _rows(output, self).detach())
+        return self if self.to is not None else Against(self, self.rows(output).detach())
 
     def __call__(self, output: Any) -> Float[Tensor, "batch"]:
         if self.to is None:
             raise incomplete(self, "to=")
-        return self.compare(_rows(output, self), _tensor(self.to, output, self)[None])
+        rows = self.rows(output)
+        return self.compare(rows, _like(self.to, rows)[None])
+
+    def rows(self, output: Any) -> Float[Tensor, "batch width"]:
+        """One embedding per instance."""
+        return pooled(output, self.positions, self)
 
     def compare(self, rows: Tensor, clean: Tensor) -> Tensor:
         """Of each row, with one vector for all rows or one each."""
@@ -66,7 +76,8 @@ class Similarity:
         return dot if self.how == "dot" else dot / (rows.norm(dim=-1) * clean.norm(dim=-1))
 
     def __repr__(self) -> str:
-        return f"Similarity(to={_sketch(self.to)}, how={self.how!r})"
+        at = "" if self.positions is None else f", positions={self.positions}"
+        return f"Similarity(to={_sketch(self.to)}, how={self.how!r}{at})"
 
 
 @dataclass(frozen=True)
@@ -101,12 +112,17 @@ class Divergence:
     def against(self, output: Any) -> Value:
         if self.of is not None:
             return self
-        return Against(self, class_scores(output, self).softmax(-1).detach())
+        return Against(self, self.rows(output).softmax(-1).detach())
 
     def __call__(self, output: Any) -> Float[Tensor, "batch"]:
         if self.of is None:
             raise incomplete(self, "of=")
-        return self.compare(class_scores(output, self), _tensor(self.of, output, self)[None])
+        rows = self.rows(output)
+        return self.compare(rows, _like(self.of, rows)[None])
+
+    def rows(self, output: Any) -> Float[Tensor, "batch class"]:
+        """Scores of every class, per instance."""
+        return class_scores(output, self)
 
     def compare(self, rows: Tensor, clean: Tensor) -> Tensor:
         """Of each row of scores, with one distribution for all rows or one each."""
@@ -143,8 +159,7 @@ class Against:
         return self.value.last
 
     def __call__(self, output: Any) -> Float[Tensor, "batch"]:
-        read = class_scores if isinstance(self.value, Divergence) else _rows
-        rows = read(output, self.value)
+        rows = self.value.rows(output)
         times, rest = divmod(len(rows), len(self.clean))
         if rest:
             raise BadRequest(
@@ -165,17 +180,6 @@ def incomplete(value: object, option: str) -> BadRequest:
     )
 
 
-def _rows(output: Any, value: object) -> Tensor:
-    rows = output_tensor(output, value)
-    if rows.ndim != 2:
-        raise BadRequest(
-            f"{value} reads one vector per instance, (instance, width); the output is "
-            f"{tuple(rows.shape)}. Wrap the model in a module that returns it (for tokens: their "
-            "mean, or the first)"
-        )
-    return wide(rows)
-
-
 def _vector(given: Any, name: str) -> Vector:
     """Numbers as a tuple, so that values can be compared and named."""
     try:
@@ -193,9 +197,8 @@ def _vector(given: Any, name: str) -> Vector:
     return tuple(numbers.tolist())
 
 
-def _tensor(numbers: Vector, output: Any, value: object) -> Tensor:
-    like = output_tensor(output, value)
-    return torch.tensor(numbers, dtype=torch.float64).to(wide(like))
+def _like(numbers: Vector, rows: Tensor) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64).to(rows)
 
 
 def _sketch(numbers: Vector | None) -> str:

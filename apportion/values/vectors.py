@@ -38,34 +38,46 @@ class Embedding:
     last: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        given = self.positions
-        if given is None:
-            return
-        whole = isinstance(given, Sequence) and all(
-            isinstance(p, int) and not isinstance(p, bool) for p in given
-        )
-        if not whole or not given or len(set(given)) < len(given):
-            raise BadRequest(
-                f"Embedding(positions={given!r}): name different positions by number, such as "
-                "positions=tuple(mask[0].nonzero().flatten().tolist()), or leave it out for all"
-            )
-        object.__setattr__(self, "positions", tuple(given))
+        kept = positions_of(self.positions, f"Embedding(positions={self.positions!r})")
+        object.__setattr__(self, "positions", kept)
 
     def __call__(self, output: Any) -> Float[Tensor, "batch width"]:
-        states = _states(output, self)
-        if states.ndim == 3:
-            length = int(states.shape[1])
-            chosen = range(length) if self.positions is None else self.positions
-            if not all(-length <= p < length for p in chosen):
-                raise BadRequest(f"{self}: the output has {length} positions, 0 to {length - 1}")
-            return wide(states[:, list(chosen)]).mean(1)
-        if states.ndim != 2 or self.positions is not None:
-            raise BadRequest(
-                f"{self} reads {'' if self.positions else '(batch, width) or '}(batch, position, "
-                f"width), the output is {tuple(states.shape)}; wrap the model in a module that "
-                "returns the embedding"
-            )
-        return wide(states)
+        return pooled(output, self.positions, self)
+
+
+def positions_of(given: Any, asked: str) -> tuple[int, ...] | None:
+    """Positions as a tuple, so that values can be compared; anything else is refused."""
+    if given is None:
+        return None
+    whole = isinstance(given, Sequence) and all(
+        isinstance(p, int) and not isinstance(p, bool) for p in given
+    )
+    if not whole or not given or len(set(given)) < len(given):
+        raise BadRequest(
+            f"{asked}: name different positions by number, such as "
+            "positions=tuple(mask[0].nonzero().flatten().tolist()), or leave it out for all"
+        )
+    return tuple(given)
+
+
+def pooled(
+    output: Any, positions: tuple[int, ...] | None, value: object
+) -> Float[Tensor, "batch width"]:
+    """One vector per instance: the mean of its hidden states, or the row that is there already."""
+    states = _states(output, value)
+    if states.ndim == 3:
+        length = int(states.shape[1])
+        chosen = range(length) if positions is None else positions
+        if not all(-length <= p < length for p in chosen):
+            raise BadRequest(f"{value}: the output has {length} positions, 0 to {length - 1}")
+        return wide(states[:, list(chosen)]).mean(1)
+    if states.ndim != 2 or positions is not None:
+        raise BadRequest(
+            f"{value} reads {'' if positions else '(batch, width) or '}(batch, position, "
+            f"width), the output is {tuple(states.shape)}; wrap the model in a module that "
+            "returns the embedding"
+        )
+    return wide(states)
 
 
 def _states(output: Any, value: object) -> Tensor:

@@ -147,6 +147,37 @@ def test_a_similarity_without_a_vector_is_to_the_clean_output() -> None:
         close(fixed.clean.values, (model(x[:1]) * model(x[1:])).sum(-1), atol=1e-10)
 
 
+class Encoder(nn.Module):
+    """Hidden states (instance, position, width), as encoders of Hugging Face return them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = seeded(lambda: nn.Linear(2, 4))
+
+    def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
+        states = torch.tanh(self.mix(x.reshape(len(x), 3, 2)))
+        return OrderedDict(last_hidden_state=states, pooler_output=states[:, 0])
+
+
+@pytest.mark.parametrize("positions", [None, (0, 2)])
+def test_a_similarity_reads_hidden_states_as_an_embedding_does(positions) -> None:
+    """Cosine of means over positions, by hand: with the clean run, and with another input."""
+    model, x, other = Encoder(), normal(1, 6), normal(1, 6, seed=9)
+    kept = [0, 1, 2] if positions is None else list(positions)
+
+    def mean(x: Tensor) -> np.ndarray:
+        return model(x)["last_hidden_state"].detach()[0, kept].mean(0).numpy()
+
+    gates = some(6)
+    for value, to in (
+        (ap.values.Similarity(positions=positions), x),
+        (ap.values.Similarity(mean(other), positions=positions), other),
+    ):
+        got = asking(model, x, value=value).value(gates)
+        expected = [1 - cosine(mean(torch.where(row, x, 0.0)), mean(to)) for row in gates]
+        close(got.flatten(), torch.tensor(expected), atol=1e-10)
+
+
 def test_one_side_of_a_pair_on_a_linear_encoder_is_shared_out_in_closed_form() -> None:
     """dot(W x_S, e) is a sum over columns: each player's credit is x_i (W^T e)_i."""
     encoder, x = seeded(lambda: nn.Linear(6, 4, bias=False)), normal(1, 6)
@@ -306,7 +337,9 @@ def test_several_values_are_each_as_alone() -> None:
         (lambda: ap.values.Similarity((1.0, float("nan"))), "NaN"),
         (lambda: ap.values.Similarity(normal(3))(LOGITS), "by the same model"),
         (lambda: ap.values.Similarity()(LOGITS), "about the clean run"),
-        (lambda: ap.values.Similarity(TO)(MAPS), "one vector per instance"),
+        (lambda: ap.values.Similarity(TO)(MAPS), "module that returns the embedding"),
+        (lambda: ap.values.Similarity(TO, positions=(0,))(LOGITS), "position, width"),
+        (lambda: ap.values.Similarity(TO, positions=(1, 1)), "different positions"),
         (lambda: ap.values.Divergence((0.5, 0.6)), "no probabilities"),
         (lambda: ap.values.Divergence((1.5, -0.5)), "no probabilities"),
         (lambda: ap.values.Divergence()(LOGITS), r"value\.against\(model\(x\)\)"),

@@ -87,3 +87,18 @@ def test_path_and_second_difference_rank_pairs_alike(asked) -> None:
     )
     chance = 1 / (ranks.shape[1] - 1) ** 0.5  # standard deviation of a rank correlation
     assert float(torch.corrcoef(ranks)[0, 1]) > 4 * chance
+
+
+def test_one_side_of_the_pair_is_a_similarity_to_the_other_sentence(asked) -> None:
+    """The clean value is the pair's cosine; without a vector it is what is left of the sentence."""
+    subject, games, _ = asked
+    a, b = (embedding(subject, game.question.call.args[0]) for game in games)
+    ids = games[0].question.call.args[0]
+    players = ap.players.tokens(subject.model, ids, subject.tokenizer)
+    absent = ap.Blend(ap.removals.zeros())
+    for value, to in ((ap.values.Similarity(b), b), (ap.values.Similarity(), a)):
+        credit = ap.attribute(
+            ap.ModelGame(subject.model, ids, value, players, absent), ap.LeaveOneOut()
+        )
+        cosine = torch.nn.functional.cosine_similarity(a, to, 0)
+        assert float(credit.full) == pytest.approx(float(cosine), abs=1e-5)
