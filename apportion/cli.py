@@ -156,12 +156,12 @@ def methods(
     ] = None,
     players: Annotated[int, typer.Option(help="Number of players the costs are for.")] = 49,
     everything: Annotated[
-        bool, typer.Option("--tables", help="The tables of estimators instead of usual names.")
+        bool, typer.Option("--tables", help="The rows of every table instead of usual names.")
     ] = False,
 ) -> None:
     """List methods by their usual names: what they mean, need, cost and promise, whom to cite.
 
-    With a name, that method in full, with code to copy.
+    With a name, that method or row of a table in full, with code to copy.
 
     Examples:
       apportion methods
@@ -176,6 +176,12 @@ def methods(
     if players < 1:
         raise BadRequest(f"--players {players}: costs are for at least one player")
     if name is not None:
+        if needs is not None or everything:
+            asked = f"--needs {needs}" if needs is not None else "--tables"
+            raise BadRequest(
+                f"methods {name} {asked}: a name shows one method in full, {asked} a list; write "
+                f"apportion methods {name!r}, or apportion methods {asked}"
+            )
         lines = in_full(name, players)
     else:
         show = tables if everything else by_name
@@ -184,7 +190,11 @@ def methods(
         out.print(text, style=style or None, markup=False, highlight=False)
     if name is None:
         out.print("\nOne in full, with code: apportion methods NAME", style="dim")
-        other = "the usual names: apportion methods" if everything else "every estimator: --tables"
+        other = (
+            "the usual names: apportion methods"
+            if everything
+            else "the rows of every table: --tables"
+        )
         out.print(other, style="dim", markup=False, highlight=False)
 
 

@@ -122,6 +122,13 @@ def rules_page() -> str:
         if rules.at_site is not None:
             parts += [f"At the players' site: {described(rules.at_site)}\n"]
         parts += [*[f"> {citations.REFERENCES[key]}" for key in rules.cites], ""]
+    first = plain_page(
+        "Rules of the first layer",
+        "Joined with a table: `backward.epsilon() | backward.z_box(low, high)`.",
+        backward.AT_INPUT,
+        "ap.backward.",
+    )
+    parts.append(first)
     return "\n".join(parts)
 
 

@@ -10,6 +10,7 @@ from .class_maps import GRAD_CAM, GRAD_CAM_PLUS_PLUS, LAYER_CAM, grad_cam, grad_
 from .doctor import Finding, unruled
 from .entry import Entry
 from .layered import (
+    AT_INPUT,
     alpha_beta,
     epsilon,
     epsilon_alpha2_beta1,
@@ -41,6 +42,7 @@ from .presets import (
 
 __all__ = [
     "ATTN_LRP",
+    "AT_INPUT",
     "CONVOLUTIONS",
     "CP_LRP",
     "DECONVNET",

@@ -4,7 +4,7 @@ rules by kind of layer and by depth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch.nn import functional as F  # noqa: N812 - the usual name
 
@@ -89,23 +89,26 @@ def w_square(eps: float = 1e-6) -> Rules:
     return Rules("w_square", {}, cites=("montavon2017",), at_input=table)
 
 
+AT_INPUT: dict[str, Callable[..., Rules]] = {"z-box": z_box, "flat": flat, "w-square": w_square}
+
+
 # -- composites
 
 
 def epsilon_plus(eps: float = 1e-6) -> Rules:
     """Convolutions by z+, linear layers by epsilon."""
-    return _named("epsilon_plus", epsilon(eps) | z_plus().only(CONVOLUTIONS), "kohlbrenner2020")
+    return _named("epsilon_plus()", epsilon(eps) | z_plus().only(CONVOLUTIONS), "kohlbrenner2020")
 
 
 def epsilon_plus_flat(eps: float = 1e-6) -> Rules:
     """As epsilon_plus, with a flat first layer."""
-    return _named("epsilon_plus_flat", epsilon_plus(eps) | flat(), "kohlbrenner2020")
+    return _named("epsilon_plus_flat()", epsilon_plus(eps) | flat(), "kohlbrenner2020")
 
 
 def epsilon_alpha2_beta1(eps: float = 1e-6) -> Rules:
     """Convolutions by alpha_beta(2, 1), linear layers by epsilon."""
     return _named(
-        "epsilon_alpha2_beta1",
+        "epsilon_alpha2_beta1()",
         epsilon(eps) | alpha_beta(2, 1).only(CONVOLUTIONS),
         "kohlbrenner2020",
     )
@@ -114,7 +117,7 @@ def epsilon_alpha2_beta1(eps: float = 1e-6) -> Rules:
 def epsilon_alpha2_beta1_flat(eps: float = 1e-6) -> Rules:
     """As epsilon_alpha2_beta1, with a flat first layer."""
     return _named(
-        "epsilon_alpha2_beta1_flat", epsilon_alpha2_beta1(eps) | flat(), "kohlbrenner2020"
+        "epsilon_alpha2_beta1_flat()", epsilon_alpha2_beta1(eps) | flat(), "kohlbrenner2020"
     )
 
 
@@ -125,7 +128,7 @@ def epsilon_gamma_box(
     inputs; the default box suits inputs of about unit variance.
     """
     table = epsilon(eps) | gamma(g).only(CONVOLUTIONS) | z_box(low, high).only(CONVOLUTIONS)
-    return _named("epsilon_gamma_box", table, "kohlbrenner2020")
+    return _named("epsilon_gamma_box()", table, "kohlbrenner2020")
 
 
 FALLS = ((0, 0.5), (5, 0.25), (8, 0.1), (11, 0.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 
 from ..types import BadRequest
-from .base import Composition, written
+from .base import Composition, plain, written
 from .features import FAMILIES as FEATURES
 from .further import FAMILIES as FURTHER
 
@@ -19,15 +19,16 @@ BY_NAME: dict[str, Composition] = {
 }
 
 
+BY_PLAIN: dict[str, Composition] = {plain(name): row for name, row in BY_NAME.items()}
+
+
 def composition(name: str) -> Composition:
     """The composition known by a name; unknown ones are refused with the nearest."""
-    if name not in BY_NAME:
-        near = difflib.get_close_matches(name.lower(), BY_NAME, n=4, cutoff=0.3)
-        raise BadRequest(
-            f"no method is called {name!r}; the nearest are {', '.join(near or list(BY_NAME)[:4])}."
-            " List all with: apportion methods"
-        )
-    return BY_NAME[name]
+    if plain(name) not in BY_PLAIN:
+        near = difflib.get_close_matches(name.lower(), BY_NAME, n=4, cutoff=0.6)
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise BadRequest(f"no method is called {name!r}{hint}. List all with: apportion methods")
+    return BY_PLAIN[plain(name)]
 
 
-__all__ = ["BY_NAME", "FAMILIES", "Composition", "composition", "written"]
+__all__ = ["BY_NAME", "FAMILIES", "Composition", "composition", "plain", "written"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from typing import Any
@@ -58,6 +59,13 @@ class Composition:
         )
         asked = f"credit = ap.attribute(game{under}, {written(self.estimator)})"
         return "\n".join([f"game = {built}", asked, *([self.then] if self.then else [])])
+
+
+def plain(name: str) -> str:
+    """A name as it is compared: hyphens, underscores, spaces and capitals make no difference, plus
+    signs do (grad-cam, grad-cam++).
+    """
+    return re.sub(r"[-_\s]", "", name.lower())
 
 
 def written(estimator: Method[Any]) -> str:

@@ -43,6 +43,8 @@ def test_help_shows_an_example_that_uses_the_command(command: str) -> None:
         (("why", "zoo:digits", "--target", "12"), "out of range"),
         (("why", "zoo:digits", "--out", "/proc/nowhere/why.html"), "cannot write"),
         (("methods", "--needs", "magic"), "hard, soft, gradient"),
+        (("methods", "rise", "--needs", "gradient"), "shows one method in full"),
+        (("methods", "rise", "--tables"), "shows one method in full"),
         (("doctor", "zoo:digits", "--rules", "magic"), "cp-lrp"),
         (("report", "/no/such/folder"), "holds neither"),
     ],
@@ -188,7 +190,7 @@ def test_methods_lists_usual_names_every_row_and_one_in_full() -> None:
     assert BY_NAME["grad-cam"].code.splitlines()[0] in one
     assert "Selvaraju" in one
     assert "ap.KernelShap" in run("methods", "kernel-shap").stdout
-    refused = run("methods", "gradcam")
+    refused = run("methods", "gradcma")
     assert refused.exit_code == 2
     assert "grad-cam" in refused.output
 

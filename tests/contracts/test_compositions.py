@@ -248,5 +248,5 @@ def test_every_name_says_what_it_means_and_whom_to_cite(name) -> None:
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:
-    with pytest.raises(ap.BadRequest, match=r"'gradcam'.*grad-cam"):
-        composition("gradcam")
+    with pytest.raises(ap.BadRequest, match=r"'gradcma'.*grad-cam"):
+        composition("gradcma")

@@ -160,7 +160,7 @@ def test_every_estimator_cites_and_keeps_the_file_name(name: str) -> None:
 PAGES = {
     "estimators": estimators.TABLE,
     "interactions": estimators.INTERACTIONS,
-    "rules": backward.TABLE,
+    "rules": backward.TABLE | backward.AT_INPUT,
     "players": players.TABLE,
     "values": values.TABLE,
     "removals": removals.TABLE | removals.HOW,
