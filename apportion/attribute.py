@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
@@ -13,7 +14,6 @@ from typing import TypeVar
 import torch
 from torch import Generator
 
-from .attribution import Provenance
 from .estimators import Estimator, Method, Result
 from .games import Game, Wrapped, averaged, cached, chunked, counted, require
 from .games.base import Trains
@@ -66,7 +66,8 @@ def attribute(
         for kind, size in zip(("value", "grad"), used, strict=True)
         if size is not None and chunk is None
     }
-    stamp = Provenance(
+    stamp = replace(
+        credit.provenance,
         game=game.describe(),
         estimator=repr(estimator),
         seed=seed,
@@ -77,10 +78,8 @@ def attribute(
         setup_forwards=game.setup.forwards,
         chunk=sizes if chunk is None else {"value": chunk, "grad": chunk},
         seconds=time.perf_counter() - start,
-        error_note=credit.provenance.error_note,
         notes=credit.provenance.notes + game.describe().notes,
         versions=versions(),
-        unit=credit.provenance.unit,
     )
     _finite(credit, name)
     return credit.stamped(ledger.spent, stamp)

@@ -61,6 +61,8 @@ def one_of(result: Scored, index: Sequence[int], called: str) -> dict[str, Tenso
     outputs = tuple(result.scores.shape[:-1])
     deep = len(index) > len(outputs)
     if deep or any(not -n <= i < n for i, n in zip(index, outputs, strict=False)):
+        if not outputs:
+            raise BadRequest(f"{called}.pick{tuple(index)}: there is one output, nothing to pick")
         raise BadRequest(f"{called} has outputs of shape {outputs}; there is no {tuple(index)}")
     at = tuple(index)
     ends = {"none": result.none, "full": result.full, "error": result.error}
@@ -71,8 +73,8 @@ def single(result: Scored, what: str, called: str) -> Tensor:
     """The scores of a result that has one output."""
     if result.scores.ndim != 1:
         raise BadRequest(
-            f"{what} needs one output, this {called} has {tuple(result.scores.shape[:-1])}; choose "
-            f"with {called}.pick(...)"
+            f"{what} needs one output, here they have shape {tuple(result.scores.shape[:-1])}; "
+            f"choose with {called}.pick(...)"
         )
     return result.scores
 

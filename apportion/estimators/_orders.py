@@ -7,7 +7,9 @@ from enum import Enum
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
+from torch.quasirandom import SobolEngine
 
+from ..types import BadRequest
 from ._points import Points, unit_points
 
 REPLICATES = 8  # independent blocks of orders that an error is told from
@@ -25,6 +27,16 @@ class Orders(Enum):
 
     def __repr__(self) -> str:  # as it is written in code
         return f"Orders.{self.name}"
+
+
+def admit_orders(kind: Orders, players: int, owner: str) -> None:
+    """Whether so many players can be ordered that way."""
+    if kind is Orders.SOBOL and players > SobolEngine.MAXDIM:
+        raise BadRequest(
+            f"{owner}(sampling=Orders.SOBOL): Sobol points have at most {SobolEngine.MAXDIM:,} "
+            f"coordinates, there are {players:,} players; write sampling=ap.Orders.ORTHOGONAL, or "
+            "coarsen the players with players.merge(...)"
+        )
 
 
 def block_length(kind: Orders, draws: int, players: int, often: bool) -> int:

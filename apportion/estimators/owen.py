@@ -49,7 +49,13 @@ class Owen:
     def __post_init__(self) -> None:
         counts(self.orders, "Owen", "orders")
         precision(self.until, "Owen", "until")
-        for player in (i for group in self.groups or () for i in group):
+        groups = () if self.groups is None else self.groups
+        if not isinstance(groups, tuple) or not all(isinstance(g, tuple) for g in groups):
+            raise BadRequest(
+                f"Owen(groups={self.groups!r}): give a tuple of player numbers for each group, "
+                "such as ((0, 1), (2, 3, 4)), or None for one group of each kind"
+            )
+        for player in (i for group in groups for i in group):
             whole(player, "groups", "Owen")
         check_orders(self.orders, self.paired, "Owen")
 

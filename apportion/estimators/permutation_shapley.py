@@ -13,7 +13,7 @@ from ..types import Axiom, Cost
 from ._gains import Orderly, check_orders
 from ._moments import Until
 from ._options import choice, counts, precision
-from ._orders import Orders, arrivals, block_length
+from ._orders import Orders, admit_orders, arrivals, block_length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class PermutationShapley:
 
     def cost(self, n: int) -> Cost:
         """Both ends are shared by all orders."""
+        admit_orders(self.sampling, n, "PermutationShapley")
         blocks, length = self._blocks(n)
         return Cost(evaluations=blocks * length * (1 + self.paired) * (n - 1) + 2)
 

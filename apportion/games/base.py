@@ -273,8 +273,8 @@ def derivatives(
     if not finite(stacked):
         raise BadRequest(
             f"the gradient of {name} holds NaN or infinite numbers, often a square root or a "
-            "division at 0. Choose other gates (PathIntegral(nodes=Quadrature.MIDPOINT) avoids the "
-            "ends), or an estimator without gradients."
+            "division at 0. Choose other gates (in PathIntegral nodes=Quadrature.MIDPOINT avoids "
+            "the ends), or an estimator without gradients."
         )
     return stacked.reshape(*values.shape, leaf.shape[-1]), sorted(dead)
 

@@ -179,3 +179,8 @@ def test_a_dummy_and_a_twin_on_the_way() -> None:
 
     credit = ap.attribute(ap.FunctionGame(with_fifth, 5), ap.PermutationShapley(orders=6))
     close(credit.scores[4], torch.tensor(0.75))
+
+
+def test_more_players_than_sobol_points_have_coordinates_are_refused_before_the_run() -> None:
+    with pytest.raises(ap.BadRequest, match=r"30,000 players.*Orders\.ORTHOGONAL"):
+        ap.PermutationShapley(sampling=Orders.SOBOL).cost(30_000)
