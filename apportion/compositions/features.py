@@ -13,6 +13,7 @@ from ..estimators import (
     GaussianProcessShapley,
     Gradient,
     GradientMoment,
+    GreedyPath,
     Hsic,
     KernelShap,
     LeaveOneOut,
@@ -54,6 +55,11 @@ FAMILIES: dict[str, dict[str, Composition]] = {
             "share of v(x) - E v(background), over background rows and the way from them",
             AveragedGradient(start=0.0), removal=ROWS, given=("background",),
             cites=("erion2021",), differs="GradientSHAP of captum and shap, without added noise",
+        ),
+        "greedy-path": Composition(
+            "share of v(x) - v(reference), on a way that moves the largest gains first",
+            GreedyPath(), players=GRID,
+            differs="the greedy rule is this library's; see its page",
         ),
         "cross-domain-integrated-gradients": Composition(
             "share of v(x) - v(silence) that comes through a frequency",
@@ -106,6 +112,23 @@ FAMILIES: dict[str, dict[str, Composition]] = {
         "lrp-alpha-beta": Composition(
             "relevance, positive and negative contributions apart", Gradient(),
             rules=backward.alpha_beta(2.0, 1.0),
+        ),
+        "lrp-epsilon-plus": Composition(
+            "relevance: z+ in convolutions, epsilon in linear layers", Gradient(),
+            rules=backward.epsilon_plus(),
+        ),
+        "lrp-epsilon-plus-flat": Composition(
+            "the same, spread evenly by the first layer", Gradient(),
+            rules=backward.epsilon_plus_flat(),
+        ),
+        "lrp-epsilon-alpha2-beta1": Composition(
+            "relevance: alpha-beta in convolutions, epsilon in linear layers", Gradient(),
+            rules=backward.epsilon_alpha2_beta1(),
+        ),
+        "lrp-epsilon-gamma-box": Composition(
+            "relevance: gamma in convolutions, epsilon in linear layers, a box in the first",
+            Gradient(), rules=backward.epsilon_gamma_box(),
+            differs="the box is that of inputs of about unit variance, from -3 to 3",
         ),
         "dynamic-lrp": Composition(
             "relevance, with local rules for operations that have none", Gradient(),

@@ -23,6 +23,9 @@ from tests.contracts.composed import (
     tables,
     texts,
 )
+from tests.oracles import relevance
+from tests.oracles.composites import EPS, GAMMA, PLUS, TWO_ONE, box, evenly
+from tests.oracles.test_epsilon import conv_net
 from tests.small import close, normal, seeded
 
 
@@ -90,6 +93,23 @@ def test_relevance_is_conserved_without_biases(name) -> None:
     assert total != 0
 
 
+@pytest.mark.parametrize(
+    ("name", "conv", "first"),
+    [
+        ("lrp-epsilon-plus", PLUS, None),
+        ("lrp-epsilon-plus-flat", PLUS, evenly),
+        ("lrp-epsilon-alpha2-beta1", TWO_ONE, None),
+        ("lrp-epsilon-gamma-box", GAMMA, box),
+    ],
+)
+def test_composites_carry_relevance_by_each_layer_s_rule(name, conv, first) -> None:
+    """By hand; stabilisers of the first layer are left out there."""
+    given = scope(conv_net(), normal(1, 2, 6, 6, seed=4))
+    expected = relevance.stack(given["model"], given["x"][0], CLASS, EPS, conv, first)
+    scale = float(expected.abs().max())
+    close(answer(name, given).scores, expected.sum(0).flatten(), atol=1e-4 * scale)
+
+
 def test_relevance_of_tokens_sums_to_the_logit_under_cp_lrp() -> None:
     given = texts()
     full = float(given["model"](given["x"]).logits[0, -1, CLASS].detach())
@@ -124,6 +144,14 @@ def test_what_is_shared_out_is_the_change_from_the_reference(name) -> None:
     given = make()
     change = logit(given, given["x"]) - logit(given, reference(given["x"]))
     assert float(answer(name, given).scores.sum()) == pytest.approx(float(change), abs=tolerance)
+
+
+def test_a_greedy_way_says_what_its_steps_miss_of_the_change() -> None:
+    """Over kinks its few steps miss some: the sum and the gap are the change."""
+    given = pictures()
+    credit = answer("greedy-path", given)
+    change = logit(given, given["x"]) - logit(given, torch.zeros_like(given["x"]))
+    assert float(credit.scores.sum() + credit.gap) == pytest.approx(float(change), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["interventional-shap", "expected-gradients", "deep-shap"])
@@ -202,8 +230,8 @@ def linear(name: str, side: int = 0) -> tuple[Tensor, Any]:
     return parts, credit
 
 
-@pytest.mark.parametrize("name", ["linear-datamodel", "banzhaf-value", "lime"])
-def test_fits_find_the_parts_of_a_linear_model(name) -> None:
+@pytest.mark.parametrize("name", ["linear-datamodel", "banzhaf-value", "lime", "greedy-path"])
+def test_fits_and_paths_find_the_parts_of_a_linear_model(name) -> None:
     parts, credit = linear(name, SIDE)
     # the penalty of LIME shrinks a little
     close(credit.scores, parts, atol=0.02 * float(parts.abs().max()) if name == "lime" else 1e-8)
