@@ -19,7 +19,7 @@ from .games import Game, Wrapped, averaged, cached, chunked, counted, require
 from .games.base import Trains
 from .games.wrap import Ledger, Store, chunk_of, draws_each
 from .progress import say, watched
-from .types import BadRequest, Cost, OverBudget
+from .types import BadRequest, Cost, OverBudget, whole
 from .wording import span
 
 R = TypeVar("R", bound=Result)
@@ -42,7 +42,7 @@ def attribute(
     counted. `budget` refuses what would cost more. The same seed and chunk give the same bits; the
     global random state is neither read nor changed.
     """
-    _admit(game, estimator, budget, store)
+    _admit(game, estimator, budget, store, seed)
     name = type(estimator).__name__
     require(game, estimator.needs, for_=name)
     bound = estimator.cost(game.players.n) * draws_each(game)
@@ -97,8 +97,9 @@ def _announce(game: Game, bound: Cost, name: str) -> None:
     say(f"{name}: up to {fits:,} trainings{took}; those kept are not run again")
 
 
-def _admit(game: object, estimator: object, budget: object, store: object) -> None:
+def _admit(game: object, estimator: object, budget: object, store: object, seed: object) -> None:
     """Each argument is what it is called."""
+    whole(seed, "seed", "attribute(...)")
     if isinstance(estimator, type):
         raise BadRequest(f"the estimator is a class; make one: {estimator.__name__}()")
     if isinstance(estimator, str):

@@ -115,6 +115,7 @@ class Attribution:
         """The k players with the largest credit: by size, or with `signed` by value from the most
         positive down.
         """
+        scored.admit_top(k, "credit")
         scores = self._single("top")
         order = (scores if signed else scores.abs()).argsort(descending=True)[:k]
         return [self[int(i)] for i in order]

@@ -109,6 +109,7 @@ class Interactions:
         """The k sets with the largest scores: by size, or with `signed` by value from the most
         positive down.
         """
+        scored.admit_top(k, "interactions")
         scores = self._single("top")
         order = (scores if signed else scores.abs()).argsort(descending=True, stable=True)[:k]
         return [self._at(int(i)) for i in order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -216,12 +217,22 @@ def pairs(credit_a: Attribution, credit_b: Attribution, scale: float = 1.0) -> P
     coordinates may err together.
     """
     for credit, name in ((credit_a, "credit_a"), (credit_b, "credit_b")):
+        if not isinstance(credit, Attribution):
+            raise BadRequest(
+                f"pairs: {name} is a {type(credit).__name__}; give the credit that "
+                "ap.attribute(game, estimator) answers with"
+            )
         if credit.scores.ndim != 2:
             raise BadRequest(
                 f"pairs: {name} has outputs of shape {tuple(credit.scores.shape[:-1])}, one axis "
                 "of coordinates is needed; explain ap.values.Embedding(), or choose an instance "
                 "with credit.pick(...)"
             )
+    if not isinstance(scale, int | float) or not math.isfinite(scale):
+        raise BadRequest(
+            f"pairs(scale={scale!r}): a finite number is needed, such as "
+            "scale=ap.cosine_scale(credit_a, credit_b)"
+        )
     left, right = credit_a.scores.double(), credit_b.scores.double()
     if len(left) != len(right):
         raise BadRequest(

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from .types import Axiom, BadRequest, Cost
+from .types import Axiom, BadRequest, Cost, whole
 from .wording import bare, decimals, signed
 
 Row = tuple[str, float, float | None]  # name, score, standard error
@@ -59,6 +59,8 @@ def noise(result: Scored) -> bool:
 def one_of(result: Scored, index: Sequence[int], called: str) -> dict[str, Tensor | None]:
     """The fields of one output of several."""
     outputs = tuple(result.scores.shape[:-1])
+    for i in index:
+        whole(i, "index", f"{called}.pick(...)")
     deep = len(index) > len(outputs)
     if deep or any(not -n <= i < n for i, n in zip(index, outputs, strict=False)):
         if not outputs:
@@ -77,6 +79,12 @@ def single(result: Scored, what: str, called: str) -> Tensor:
             f"choose with {called}.pick(...)"
         )
     return result.scores
+
+
+def admit_top(k: object, called: str) -> None:
+    """How many of the largest: at least one."""
+    if whole(k, "k", f"{called}.top(...)") < 1:
+        raise BadRequest(f"{called}.top({k}): ask for at least one; write {called}.top(5)")
 
 
 def frame(columns: Mapping[str, Any]) -> Any:

@@ -202,6 +202,9 @@ def _windows(n: int, width: int) -> Tensor:
     return (start - torch.arange(width)) % n
 
 
+ORTHONORMAL = 1e-6  # how far a filter may be from it
+
+
 @cache
 def filters(wavelet: str) -> tuple[Tensor, Tensor]:
     """Low- and high-pass filter of an orthonormal wavelet."""
@@ -218,4 +221,12 @@ def filters(wavelet: str) -> tuple[Tensor, Tensor]:
         )
     bank = pywt.Wavelet(wavelet)
     wide = torch.float64
-    return torch.tensor(bank.dec_lo, dtype=wide), torch.tensor(bank.dec_hi, dtype=wide)
+    low, high = torch.tensor(bank.dec_lo, dtype=wide), torch.tensor(bank.dec_hi, dtype=wide)
+    shifted = torch.stack([(low[k:] * low[: len(low) - k]).sum() for k in range(0, len(low), 2)])
+    off = float((shifted - torch.eye(len(shifted), dtype=wide)[0]).abs().max())
+    if off > ORTHONORMAL:  # dmey calls itself orthogonal and is so to three digits
+        raise BadRequest(
+            f"{wavelet!r} is orthonormal only up to {off:.1g}, so credit would be lost; use "
+            "'db4' or 'sym8'"
+        )
+    return low, high

@@ -29,7 +29,7 @@ from .base import Description, Domain, admit, checked, derivatives, no_gradient,
 from .calls import admit_value, convention
 from .editor import Editor
 from .record import Recorder
-from .ruled import refuse_unruled, unruled_note
+from .ruled import admit_rules, refuse_unruled, unruled_note
 from .survey import Clean, survey
 
 
@@ -184,6 +184,7 @@ class ModelGame:
         """The same values with gradients bent by a rule table. `strict` refuses operations the
         table has no rule for.
         """
+        admit_rules(rules)
         game = self._like(replace(self.question, rules=rules), self.clean, self.recorder)
         if strict:
             refuse_unruled(game._findings, rules)

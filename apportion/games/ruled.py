@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import FunctionType
 
 from ..backward import Finding, Rules
 from ..types import BadRequest
+
+
+def admit_rules(rules: object) -> None:
+    """A table, rather than its name or the function that makes it."""
+    if isinstance(rules, Rules):
+        return
+    if isinstance(rules, str):
+        raise BadRequest(
+            f"under({rules!r}): a table is needed, not its name; see apportion methods --tables"
+        )
+    called = rules.__name__ if isinstance(rules, FunctionType) else type(rules).__name__
+    raise BadRequest(
+        f"under({called}): this is no rule table but a {type(rules).__name__}; write ap.backward."
+        f"{called}() if it makes one, or ap.backward.CP_LRP"
+    )
 
 
 def unruled_note(findings: Sequence[Finding], rules: Rules | None) -> tuple[str, ...]:

@@ -173,6 +173,8 @@ def averaged(game: Game, draws: int | None = None, *, seed: int = 0) -> Wrapped:
 
 def picked(game: Game, *index: int) -> Wrapped:
     """One output of a game with several: 2 is output 2; 0, 2 is output 2 of instance 0."""
+    for i in index:
+        whole(i, "index", "picked(game, ...)")
 
     def pick(x: Tensor, shape: tuple[int, ...]) -> Tensor:
         for k, i in enumerate(index):

@@ -99,6 +99,7 @@ def words(
     """One player per word (letters and digits together, each punctuation mark alone), of whatever
     tokens it is made.
     """
+    _needs_text(tokenizer, "words")
     fine = tokens(lm, ids, tokenizer, positions=positions, embedding=embedding)
     text = "".join(fine.geometry["token"].shown)
     return _joined(fine, [m.span() for m in re.finditer(r"\w+|[^\w\s]", text)], "word")
@@ -115,6 +116,7 @@ def sentences(
     """One player per sentence: up to . ! ? (with closing quotes) before a space, or a line's end.
     Abbreviations end sentences too; give `spans` where that matters.
     """
+    _needs_text(tokenizer, "sentences")
     fine = tokens(lm, ids, tokenizer, positions=positions, embedding=embedding)
     text = "".join(fine.geometry["token"].shown)
     ends = r"\S.*?(?:[.!?]+[\"'\u201d\u2019)\]]*(?=\s|$)|(?=\n)|$)"
@@ -134,6 +136,9 @@ def spans(
     characters of the decoded text. A token belongs to the span that holds its middle; tokens of no
     span are always present.
     """
+    _needs_text(tokenizer, "spans")
+    if isinstance(spans, str):
+        raise BadRequest(f"spans={spans!r} would be read letter by letter; write spans=[{spans!r}]")
     fine = tokens(lm, ids, tokenizer, embedding=embedding)
     shown = fine.geometry["token"].shown
     text = "".join(shown)
@@ -233,11 +238,24 @@ def pieces(ids: Sequence[int], tokenizer: Tokenizer) -> tuple[str, ...]:
     return tuple(out)
 
 
+def _needs_text(tokenizer: object, builder: str) -> None:
+    if tokenizer is None:
+        raise BadRequest(
+            f"{builder}(tokenizer=None): pieces of text are found in the text, which the model's "
+            "tokenizer spells out; give it, or use ap.players.tokens(lm, ids)"
+        )
+
+
 def _distance(span: tuple[int, int], place: float) -> float:
     return max(span[0] - place, place - span[1], 0.0)
 
 
 def _length(ids: Tensor) -> int:
+    if not isinstance(ids, Tensor):
+        raise BadRequest(
+            f"ids are token numbers (batch, position), got a {type(ids).__name__}; write "
+            "tokenizer(text, return_tensors='pt').input_ids"
+        )
     if ids.ndim != 2 or ids.is_floating_point():
         raise BadRequest(
             "ids must be integers (batch, position), as tokenizer(text, "

@@ -22,6 +22,20 @@ ROOT = Path(__file__).parents[2]
 
 # code, and the words its refusal holds; run without the hook that checks types in tests
 REFUSED = {
+    "game(net).under('epsilon')": ["'epsilon'", "apportion methods --tables"],
+    "game(net).under(ap.backward.epsilon)": ["under(epsilon)", "ap.backward.epsilon()"],
+    "ap.picked(game(net), (1, 2))": ["picked", "(1, 2)"],
+    "ap.picked(game(net), 'a')": ["picked", "'a'"],
+    "ap.pairs(game(net), game(net))": ["credit_a is a ModelGame", "ap.attribute"],
+    "ap.attribute(game(net), ap.Gradient(), seed=None)": ["seed", "None"],
+    "ap.attribute(game(net), ap.Gradient()).top(-1)": ["top(-1)", "top(5)"],
+    "ap.attribute(game(net), ap.Gradient()).pick(0)": ["nothing to pick"],
+    "ap.Owen(groups='ab')": ["groups='ab'", "((0, 1), (2, 3, 4))"],
+    "P.tokens(words, 'hello')": ["str", "input_ids"],
+    "P.words(words, torch.tensor([[1, 2]]), None)": ["tokenizer=None", "tokens(lm, ids)"],
+    "P.sentences(words, torch.tensor([[1, 2]]), None)": ["tokenizer=None", "tokens(lm, ids)"],
+    "P.spans(words, torch.tensor([[1, 2]]), nn, 'tea')": ["letter by letter", "['tea']"],
+    "P.wavelets(torch.zeros(1, 1, 16, 16), wavelet='dmey')": ["dmey", "db4"],
     "V.Logit(True)": ["Logit", "True", "Logit(3)"],
     "V.Logit(1.0)": ["Logit", "1.0", "float"],
     "V.Logit('cat')": ["'cat'", "str"],
