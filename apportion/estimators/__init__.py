@@ -159,7 +159,6 @@ __all__ = [
     "KernelShap",
     "LeaveOneOut",
     "Lime",
-    "LinearSurrogate",
     "Method",
     "NShapley",
 ]

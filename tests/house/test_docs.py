@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +60,40 @@ def test_the_estimator_of_the_extension_page_works_as_it_claims(monkeypatch) -> 
     pairs = toy.moebius(5, 2, torch.Generator().manual_seed(1))
     close(ap.attribute(pairs, scope["BothEnds"]()).scores, pairs.shapley())
     assert "both-ends" not in ap.estimators.TABLE  # the example is one that is not there yet
+
+
+def test_the_estimator_of_the_extension_page_joins_the_library_as_told(tmp_path) -> None:
+    """In a copy: one file, its row and names, small settings; then the contract suite passes."""
+    root = DOCS.parent
+    for folder in ("apportion", "tests"):
+        skip = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / folder, tmp_path / folder, ignore=skip)
+    shutil.copy(root / "pyproject.toml", tmp_path)
+
+    def edit(file: str, old: str, new: str) -> None:
+        path = tmp_path / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    table, all_of_it = "apportion/estimators/__init__.py", "apportion/__init__.py"
+    (tmp_path / "apportion/estimators/both_ends.py").write_text(blocks("extend.md")[0])
+    edit(table, "from .c_lime", "from .both_ends import BothEnds\nfrom .c_lime")
+    edit(table, '    "owen": Owen,\n', '    "owen": Owen,\n    "both-ends": BothEnds,\n')
+    edit(table, '    "CLime",\n', '    "CLime",\n    "BothEnds",\n')
+    edit(all_of_it, "    CLime,\n", "    CLime,\n    BothEnds,\n")
+    edit(all_of_it, '    "CLime",\n', '    "CLime",\n    "BothEnds",\n')
+    settings = "tests/contracts/settings.py"
+    edit(settings, '    "owen": ', '    "both-ends": ap.BothEnds(),\n    "owen": ')
+    edit(settings, "DETERMINISTIC = (", "DETERMINISTIC = (\n    ap.BothEnds,")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/contracts/test_estimators.py",
+         "-k", "both-ends or small_setting"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert len(re.findall(r"\.", done.stdout.splitlines()[0])) > 15
 
 
 def test_the_other_examples_of_the_extension_page_run(monkeypatch) -> None:

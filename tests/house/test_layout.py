@@ -153,7 +153,7 @@ METHODS = {**estimators.TABLE, **estimators.INTERACTIONS}
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_estimator_cites_and_keeps_the_file_name(name: str) -> None:
     cls = METHODS[name]
-    assert cls.cites
+    assert cls.cites, "cite at least one key of apportion.citations"
     assert cls.__module__ == f"apportion.estimators.{name.replace('-', '_')}"
 
 
