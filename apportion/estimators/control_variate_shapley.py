@@ -45,8 +45,9 @@ class ControlVariateShapley:
     Unbiased whatever the proposal, with standard errors that follow from sampling alone; a good
     proposal makes them small. The sample is split in folds: each corrects the proposal that was
     fitted without it. The estimate is stratified by the size of coalitions, drawn without
-    replacement with their complements, all sizes as often. Scores add up to v(all) - v(no player)
-    and are exact from samples >= 2^n on. [goldwasser2023]
+    replacement with their complements: every player alone, and the other sizes as often as each
+    other. Scores add up to v(all) - v(no player) and are exact from samples >= 2^n on.
+    [goldwasser2023]
     """
 
     samples: int = 1024  # evaluations in all, both ends included (with `until`: at most)

@@ -125,6 +125,11 @@ class Infill:
                     f"{self!r}: never= names tokens {outside[:3]}, the model knows "
                     f"{scores.shape[-1]:,}"
                 )
+            if len(set(self.never)) == scores.shape[-1]:
+                raise BadRequest(
+                    f"{self!r}: never= names all {scores.shape[-1]:,} tokens the model knows, so "
+                    "there is none to put in; leave some out, such as all but the special ones"
+                )
             scores = scores.index_fill(
                 -1, torch.tensor(self.never, device=scores.device), -torch.inf
             )

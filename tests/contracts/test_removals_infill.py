@@ -236,6 +236,8 @@ def test_models_and_inputs_that_do_not_fit_are_refused() -> None:
     gates = some(LENGTH)
     with pytest.raises(ap.BadRequest, match="never= names tokens"):
         look(masked(Stub(), MASK, temperature=0, never=(99,))).value(gates)
+    with pytest.raises(ap.BadRequest, match="there is none to put in"):
+        look(masked(Stub(), MASK, temperature=0, never=tuple(range(VOCABULARY)))).value(gates)
     with pytest.raises(ap.BadRequest, match="gives logits"):
         look(masked(Plainly(lambda ids: ids.float()).eval(), MASK, temperature=0)).value(gates)
     wide = seeded(lambda: Decoder(vocabulary=40))
