@@ -18,7 +18,7 @@ from ..players import Players
 from ..players.blocks import encodes_and_decodes
 from ..taps import Call, Site, edited, module_at, run, unmoved
 from ..types import BadRequest
-from ..values import Probability, Relative, Value
+from ..values import BoxScore, Probability, Relative, Value
 from .base import checked
 from .calls import IMAGE_AXES, Convention
 from .folded import apart
@@ -310,5 +310,11 @@ def _notes(value: Value, values: Tensor) -> tuple[str, ...]:
         return (
             f"the probability is {values.max():.4f}, saturated: differences look small; "
             f"Margin({value.target}) does not saturate",
+        )
+    if isinstance(value, BoxScore) and bool((values == 0).any()):
+        over = "" if value.above is None else f" with an IoU above {value.above:g}"
+        return (
+            f"the score is 0 on the input as it is: no proposal of class {value.target} overlaps "
+            f"the box{over}; look up the box and the class of a proposal of the model",
         )
     return ()

@@ -59,8 +59,8 @@ def target_of(given: object, value: str) -> Target:
     return tuple(one_target(t, value) for t in given)
 
 
-def one_target(given: object, value: str) -> int:
-    """One number: of Python, of numpy, or a tensor of no axes."""
+def one_target(given: object, value: str, call: str = "") -> int:
+    """One number: of Python, of numpy, or a tensor of no axes. `call` is advised otherwise."""
     truth = isinstance(given, bool | np.bool_)
     if isinstance(given, Tensor):
         truth = given.dtype == torch.bool or given.ndim > 0
@@ -71,7 +71,8 @@ def one_target(given: object, value: str) -> int:
             pass
     raise BadRequest(
         f"{value}: a target is the number of a class or token, an integer; got {given!r} "
-        f"({type(given).__name__}). Write {value}(3), or look the number up by its name first"
+        f"({type(given).__name__}). Write {call or f'{value}(3)'}, or look the number up "
+        "by its name first"
     )
 
 

@@ -42,12 +42,13 @@ class BoxScore:
     cites: ClassVar[tuple[str, ...]] = ("petsiuk2021", "chen2025")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "target", one_target(self.target, "BoxScore"))
+        right_call = "BoxScore((10, 20, 50, 80), 1, image=(240, 320))"
+        object.__setattr__(self, "target", one_target(self.target, "BoxScore", right_call))
         box, (height, width) = _numbers(self.box, 4), _numbers(self.image, 2) or (0.0, 0.0)
         if not box:
             raise BadRequest(
                 f"BoxScore(box={told(self.box)}): a box is left, top, right, bottom, four finite "
-                "numbers; write BoxScore((10, 20, 50, 80), 1, image=(240, 320))"
+                f"numbers; write {right_call}"
             )
         if height <= 0 or width <= 0:
             raise BadRequest(

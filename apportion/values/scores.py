@@ -116,8 +116,8 @@ class Contrast:
     last: ClassVar[int | None] = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "target", one_target(self.target, "Contrast"))
-        object.__setattr__(self, "foil", one_target(self.foil, "Contrast"))
+        object.__setattr__(self, "target", one_target(self.target, "Contrast", "Contrast(3, 5)"))
+        object.__setattr__(self, "foil", one_target(self.foil, "Contrast", "Contrast(3, 5)"))
 
     def __call__(self, output: Any) -> Float[Tensor, "batch"]:
         if self.target == self.foil:

@@ -276,6 +276,18 @@ def test_a_detector_of_closed_form_is_explained_in_closed_form() -> None:
     close(game.value(nobody), torch.zeros(1), atol=1e-12)
 
 
+@pytest.mark.parametrize("above", [None, 0.5])
+def test_a_box_that_no_proposal_overlaps_is_noted(above) -> None:
+    x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    model, players = Detector(), ap.players.patches(x, 4)
+    missed = ap.values.BoxScore((14, 14, 16, 16), 0, (16, 16), above)
+    (note,) = asking(model, x, value=missed, players=players).describe().notes
+    assert "no proposal of class 0 overlaps" in note
+    assert ("IoU above 0.5" in note) == (above is not None)
+    found = ap.values.BoxScore((4, 4, 8, 8), 0, (8, 8), above)
+    assert not asking(model, x, value=found, players=players).describe().notes
+
+
 def test_a_threshold_on_overlap_counts_whole_scores() -> None:
     output = (BOXES, SCORES)
     close(
