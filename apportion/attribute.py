@@ -99,7 +99,7 @@ def _announce(game: Game, bound: Cost, name: str) -> None:
 
 def _admit(game: object, estimator: object, budget: object, store: object, seed: object) -> None:
     """Each argument is what it is called."""
-    whole(seed, "seed", "attribute(...)")
+    whole(seed, "seed", "attribute", 0)
     if isinstance(estimator, type):
         raise BadRequest(f"the estimator is a class; make one: {estimator.__name__}()")
     if isinstance(estimator, str):

@@ -228,7 +228,7 @@ def pairs(credit_a: Attribution, credit_b: Attribution, scale: float = 1.0) -> P
                 "of coordinates is needed; explain ap.values.Embedding(), or choose an instance "
                 "with credit.pick(...)"
             )
-    if not isinstance(scale, int | float) or not math.isfinite(scale):
+    if isinstance(scale, bool) or not (isinstance(scale, int | float) and math.isfinite(scale)):
         raise BadRequest(
             f"pairs(scale={scale!r}): a finite number is needed, such as "
             "scale=ap.cosine_scale(credit_a, credit_b)"

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from ..types import BadRequest
+from ..types import BadRequest, whole
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,14 @@ def both(one: Where, other: Where) -> Where:
 
 def layers(start: int = 0, stop: int | None = None) -> Layers:
     """The first layer with weights is 0; counted along the forward pass."""
+    if isinstance(start, str):
+        raise BadRequest(
+            f"layers({start!r}): layers are counted here, from 0; for the modules of that name "
+            f"write rules.within({start!r})"
+        )
+    whole(start, "start", "layers", 0)
+    if stop is not None:
+        whole(stop, "stop", "layers", start + 1)
     if start < 0 or (stop is not None and stop <= start):
         raise BadRequest(
             f"layers({start}, {stop}) holds no layer; they count from 0, up to and not with stop"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import FunctionType
 
 from ..backward import Finding, Rules
-from ..types import BadRequest
+from ..types import BadRequest, told
 
 
 def admit_rules(rules: object) -> None:
@@ -17,10 +17,10 @@ def admit_rules(rules: object) -> None:
         raise BadRequest(
             f"under({rules!r}): a table is needed, not its name; see apportion methods --tables"
         )
-    called = rules.__name__ if isinstance(rules, FunctionType) else type(rules).__name__
+    call = f"ap.backward.{rules.__name__}()" if isinstance(rules, FunctionType) else ""
     raise BadRequest(
-        f"under({called}): this is no rule table but a {type(rules).__name__}; write ap.backward."
-        f"{called}() if it makes one, or ap.backward.CP_LRP"
+        f"under({told(rules)}): this is no rule table but a {type(rules).__name__}; write "
+        f"{f'{call} if it makes one, or ' if call else ''}ap.backward.CP_LRP"
     )
 
 

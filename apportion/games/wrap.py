@@ -174,7 +174,11 @@ def averaged(game: Game, draws: int | None = None, *, seed: int = 0) -> Wrapped:
 def picked(game: Game, *index: int) -> Wrapped:
     """One output of a game with several: 2 is output 2; 0, 2 is output 2 of instance 0."""
     for i in index:
-        whole(i, "index", "picked(game, ...)")
+        if isinstance(i, bool) or not isinstance(i, int):
+            raise BadRequest(
+                f"picked(game, {i!r}): an output is a whole number, this is a {type(i).__name__}; "
+                "write picked(game, 2), or picked(game, 0, 2) for output 2 of instance 0"
+            )
 
     def pick(x: Tensor, shape: tuple[int, ...]) -> Tensor:
         for k, i in enumerate(index):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..taps import Part, Site
-from ..types import BadRequest
+from ..types import BadRequest, told
 from .base import PRESENT, Geometry, Players, unique
 from .image import seen_by_people
 from .table import columns
@@ -54,7 +55,8 @@ def segments(
     if not found:
         raise BadRequest("there are no players: every label is negative, which means present")
     called = _called(found, names)
-    index = torch.searchsorted(torch.tensor(found), given.cpu().long())
+    places = given.cpu().long().contiguous()  # torch warns of others, and copies them itself
+    index = torch.searchsorted(torch.tensor(found), places)
     owner = torch.where(given.cpu() < 0, PRESENT, index)
     site = Site("", "in", part)
     flat = given.ndim == 2 and x.ndim > 2
@@ -75,16 +77,19 @@ def column_groups(
     """One player per group of a row's columns, given by number or by name: the columns of a one-hot
     code, of one instrument, of one source. Columns in no group are players of their own.
     """
+    if not isinstance(groups, Mapping):
+        raise BadRequest(
+            f"column_groups(x, groups): a {type(groups).__name__} was given; a group has a name "
+            "and its columns: {'size': [0, 1], ...}"
+        )
     if not groups:
         raise BadRequest("column_groups(x, {}): name at least one, {'size': [0, 1], ...}")
     fine = columns(x, names, values=values, part=part)
     places = {name: i for i, name in enumerate(fine.names)}
     chosen: dict[int, str] = {}
     for group, members in groups.items():
-        if not members:
-            raise BadRequest(f"the group {group!r} has no columns; leave it out")
-        for member in members:
-            place = places.get(member, -1) if isinstance(member, str) else int(member)
+        for member in _members(group, members):
+            place = places.get(member, -1) if isinstance(member, str) else _number(group, member)
             if not 0 <= place < fine.n:
                 raise BadRequest(
                     f"the group {group!r} names the column {member!r}; there are {fine.n}, 0 to "
@@ -104,6 +109,33 @@ def column_groups(
             f"{min(clash)!r} is both a group and a column outside of it; rename the group"
         )
     return fine.grouped(labels).renamed("column group")
+
+
+def _members(group: str, members: object) -> list[Any]:
+    """The columns of a group: several, or one in a list."""
+    loose = isinstance(members, str) or not isinstance(members, Iterable)
+    if loose or (isinstance(members, Tensor | np.ndarray) and members.ndim != 1):
+        raise BadRequest(
+            f"the group {group!r} is {told(members)}, a {type(members).__name__}; its columns are "
+            f"a list, also where there is one: {{{group!r}: [{told(members) if loose else 0}]}}"
+        )
+    listed = list(members) if isinstance(members, Iterable) else []
+    if not listed:
+        raise BadRequest(f"the group {group!r} has no columns; leave it out")
+    return listed
+
+
+def _number(group: str, member: object) -> int:
+    """A column by its number; 0.5 is none, though int() would make it 0."""
+    if isinstance(member, SupportsIndex) and not isinstance(member, bool | np.bool_):
+        try:
+            return operator.index(member)
+        except TypeError:  # a tensor that holds no integer
+            pass
+    raise BadRequest(
+        f"the group {group!r} names the column {member!r}, a {type(member).__name__}; give columns "
+        f"by number or by name: {{{group!r}: [0, 1]}}"
+    )
 
 
 def modalities(groups: Mapping[str, Part | Players]) -> Players:

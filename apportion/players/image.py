@@ -26,7 +26,7 @@ def pixels(x: Tensor, picture: Any = None, *, part: Part = None) -> Players:
 def patches(x: Tensor, size: int, picture: Any = None, *, part: Part = None) -> Players:
     """Square patches of `size` pixels, numbered from 1; the last row and column may be narrower."""
     height, width = _size(x)
-    if not 1 <= whole(size, "size", "patches", 1) <= min(height, width):
+    if not 1 <= whole(size, "size", "patches", _side(size, height, width)) <= min(height, width):
         raise BadRequest(
             f"patches of {size} pixels do not fit a picture of {height}x{width}; choose 1 to "
             f"{min(height, width)}"
@@ -74,6 +74,15 @@ def _image(
 
 def _geometry(x: Tensor, picture: Any, part: Part, grid: tuple[int, int] | None) -> Geometry:
     return Geometry("image", Site("", "in", part), grid, seen_by_people(x, picture))
+
+
+def _side(asked: object, height: int, width: int) -> int:
+    """A side of patches to advise: the one meant by height and width of a patch, or what makes
+    some four of them.
+    """
+    fits = range(1, min(height, width) + 1)
+    first = asked[0] if isinstance(asked, tuple | list) and asked else None
+    return first if isinstance(first, int) and first in fits else max(1, fits[-1] // 4)
 
 
 def _size(x: Tensor) -> tuple[int, int]:

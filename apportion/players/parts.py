@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..taps import Call, Site, module_at, read
-from ..types import BadRequest
+from ..types import BadRequest, whole
 from ..views import Basis
 from .base import PRESENT, Geometry, Players
 from .blocks import Attention, attentions, calls_of, mlp_outputs
@@ -100,17 +100,18 @@ def cells(
     where it lies in proportion. `axis` is the axis of channels: 1 as in convolutions, -1 where they
     come last, as tokens of a vision transformer do. `Gradient` on cells is HiResCAM.
     """
+    whole(axis, "axis", "cells", 1)
     shape = _shape(model, layer, input, call)
     at = axis - 1 if axis > 0 else axis + len(shape)
     if len(shape) < 2 or not 0 <= at < len(shape):
         raise BadRequest(
             f"cells({layer!r}, axis={axis}): the output has shape {('batch', *shape)}, in which "
             + (
-                f"axis {axis} is no axis of channels"
+                f"axis {axis} is no axis of channels; give axis=1 to {len(shape)}, or"
                 if len(shape) > 1
-                else "there are no positions"
+                else "there are no positions;"
             )
-            + f"; give axis=1 to {len(shape)}, or use neurons(model, {layer!r})"
+            + f" use neurons(model, {layer!r})"
         )
     places = shape[:at] + shape[at + 1 :]
     owner = torch.arange(math.prod(places)).reshape(*places[:at], 1, *places[at:])

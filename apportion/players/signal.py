@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..taps import Part, Site
-from ..types import BadRequest, whole
+from ..types import BadRequest, number, whole
 from ..views import Fourier, Wavelets, admit_levels
 from .base import PRESENT, Geometry, Players
 
@@ -147,8 +147,9 @@ def wavelets(
     2^levels. Needs PyWavelets.
     """
     at = _axes(x, axes)
+    _admit_grain(grain)
     sizes = [x.shape[a] for a in at]
-    admit_levels(sizes, whole(levels, "levels", "wavelets", 1))
+    admit_levels(sizes, whole(levels, "levels", "wavelets", 3))
     whole(grid, "grid", "wavelets", 1)
     view = Wavelets(wavelet, levels, at)
     strength = view.analysis(x.detach().double()).abs()
@@ -169,6 +170,17 @@ def wavelets(
     if not approximation:
         owner, names = _without(owner, names, band == first)
     return _viewed(owner, names, view, strength, Site("", "in", part), grain)
+
+
+def _admit_grain(grain: object) -> None:
+    """A member, rather than its name."""
+    if isinstance(grain, Grain):
+        return
+    near = next((g for g in Grain if g.value == grain), Grain.LEVELS)
+    raise BadRequest(
+        f"wavelets(grain={grain!r}): a grain is needed, this is a {type(grain).__name__}; write "
+        f"ap.players.{near!r}, or another of {', '.join(g.name for g in Grain)}"
+    )
 
 
 def _viewed(
@@ -324,6 +336,8 @@ def _band_names(
 
 def _axis(x: Tensor, axis: int, who: str) -> tuple[int, int]:
     """Length of the axis of time, and the axis counted from the end."""
+    _admit_tensor(x, who)
+    whole(axis, "axis", who, -1)
     if x.ndim < 2 or not -x.ndim < axis < x.ndim or axis == 0:
         raise BadRequest(
             f"{who}(axis={axis}) of a tensor {tuple(x.shape)}: a signal has a batch axis in front, "
@@ -338,6 +352,12 @@ def _axis(x: Tensor, axis: int, who: str) -> tuple[int, int]:
 
 def _axes(x: Tensor, axes: Sequence[int] | None) -> tuple[int, ...]:
     """The axes of a wavelet transform, counted from the end."""
+    _admit_tensor(x, "wavelets")
+    if isinstance(axes, int | str):
+        raise BadRequest(
+            f"wavelets(axes={axes!r}): a list of axes is needed; write axes=[-1] for that of time, "
+            "or axes=[-2, -1] for the two of a picture"
+        )
     given = list(axes) if axes is not None else [-2, -1] if x.ndim == 4 else [-1]
     counted = tuple(sorted(_axis(x, axis, "wavelets")[1] for axis in given))
     if len(counted) not in (1, 2) or len(set(counted)) < len(counted):
@@ -347,12 +367,22 @@ def _axes(x: Tensor, axes: Sequence[int] | None) -> tuple[int, ...]:
     return counted
 
 
-def _rate(sampling_rate: float | None) -> float:
-    if sampling_rate is None or not 0 < sampling_rate < float("inf"):
+def _admit_tensor(x: object, who: str) -> None:
+    if not isinstance(x, Tensor):
         raise BadRequest(
-            f"sampling_rate={sampling_rate}: give samples per second, a positive number"
+            f"{who}(x): a tensor (batch, channel, time) is needed, this is a {type(x).__name__}; "
+            "write torch.as_tensor(x), with its batch axis in front"
         )
-    return float(sampling_rate)
+
+
+def _rate(sampling_rate: float | None) -> float:
+    rate = number(sampling_rate)
+    if not 0 < rate < float("inf"):  # nan neither
+        raise BadRequest(
+            f"sampling_rate={sampling_rate!r}: give samples per second, a positive number, such as "
+            "sampling_rate=100"
+        )
+    return rate
 
 
 def _along(owner: Tensor, *axes: int) -> Tensor:

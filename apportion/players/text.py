@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os.path import commonprefix
 from typing import Any, Protocol, runtime_checkable
 
@@ -139,6 +140,11 @@ def spans(
     _needs_text(tokenizer, "spans")
     if isinstance(spans, str):
         raise BadRequest(f"spans={spans!r} would be read letter by letter; write spans=[{spans!r}]")
+    if not isinstance(spans, Iterable):
+        raise BadRequest(
+            f"spans={spans!r}: a list is needed, of pieces of the text or of (start, stop) in "
+            "characters of it; write spans=['a piece']"
+        )
     fine = tokens(lm, ids, tokenizer, embedding=embedding)
     shown = fine.geometry["token"].shown
     text = "".join(shown)
@@ -177,12 +183,26 @@ def _span(text: str, given: str | tuple[int, int]) -> tuple[int, int]:
             )
         start = text.index(given)
         return start, start + len(given)
-    start, stop = given
+    start, stop = _ends(given)
     if not 0 <= start < stop <= len(text):
         raise BadRequest(
             f"the span {given} does not lie in a text of {len(text)} characters: {_short(text)!r}"
         )
     return start, stop
+
+
+def _ends(given: object) -> tuple[int, int]:
+    if isinstance(given, Iterable):
+        try:
+            start, stop = map(operator.index, given)
+        except (TypeError, ValueError):  # no whole numbers, or not two
+            pass
+        else:
+            return start, stop
+    raise BadRequest(
+        f"the span {given!r} is neither a piece of the text nor (start, stop), two whole numbers "
+        "of characters in it; write spans=['a piece'] or spans=[(0, 12)]"
+    )
 
 
 def _joined(fine: Players, found: list[tuple[int, int]], kind: str) -> Players:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -27,6 +28,21 @@ def linear(w: Tensor) -> nn.Module:
 
 
 # -- segments
+
+
+def test_labels_of_any_strides_are_read_without_a_warning() -> None:
+    """torch says it once per process, so it is asked to say it always."""
+    volume = torch.zeros(1, 1, 4, 4, 4)
+    labels = torch.arange(64).reshape(4, 4, 4) // 16
+    was = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            turned = ap.players.segments(volume, labels.permute(2, 0, 1))
+    finally:
+        torch.set_warn_always(was)
+    assert torch.equal(turned.owner[INPUT], labels.permute(2, 0, 1))
 
 
 def test_segments_of_a_linear_model_earn_the_sum_of_their_products() -> None:

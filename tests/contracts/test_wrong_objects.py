@@ -36,6 +36,55 @@ REFUSED = {
     "P.sentences(words, torch.tensor([[1, 2]]), None)": ["tokenizer=None", "tokens(lm, ids)"],
     "P.spans(words, torch.tensor([[1, 2]]), nn, 'tea')": ["letter by letter", "['tea']"],
     "P.wavelets(torch.zeros(1, 1, 16, 16), wavelet='dmey')": ["dmey", "db4"],
+    "ap.picked(game(net), True)": ["picked(game, True)", "bool", "picked(game, 2)"],
+    "game(net).under(3)": ["under(3)", "int", "ap.backward.CP_LRP"],
+    "ap.pairs(embedded, 'x')": ["credit_b is a str", "ap.attribute"],
+    "ap.pairs(embedded, embedded, float('nan'))": ["scale=nan", "cosine_scale"],
+    "ap.pairs(embedded, embedded, 'cosine')": ["scale='cosine'", "cosine_scale"],
+    "ap.pairs(embedded, embedded, True)": ["scale=True", "cosine_scale"],
+    "ap.attribute(game(net), ap.Gradient(), seed='a')": ["attribute(seed='a')", "seed=0"],
+    "embedded.pick('a')": ["credit.pick", "'a'", "str"],
+    "second.pick('a')": ["interactions.pick", "'a'", "str"],
+    "second.pick(1.0)": ["interactions.pick", "1.0", "float"],
+    "second.pick(slice(0, 1))": ["interactions.pick", "slice"],
+    "second.pick(True)": ["interactions.pick", "True", "bool"],
+    "second.top(-1)": ["interactions.top(-1)", "top(5)"],
+    "second.top('a')": ["interactions.top", "'a'", "str"],
+    "ap.backward.layers('nope')": ["layers('nope')", "rules.within('nope')"],
+    "ap.backward.layers(1.0)": ["layers(start=1.0)", "start=1"],
+    "ap.backward.layers(None)": ["layers(start=None)", "start=0"],
+    "ap.backward.layers(2, 'x')": ["layers(stop='x')", "stop=3"],
+    "P.frequencies([1.0, 2.0])": ["frequencies(x)", "list", "torch.as_tensor(x)"],
+    "P.frequencies(signal, 4, 'x')": ["sampling_rate='x'", "samples per second"],
+    "P.frequencies(signal, axis='t')": ["frequencies(axis='t')", "axis=-1"],
+    "P.time_steps([1.0, 2.0])": ["time_steps(x)", "list"],
+    "P.time_steps(signal, axis='t')": ["time_steps(axis='t')", "axis=-1"],
+    "P.wavelets([1.0])": ["wavelets(x)", "list"],
+    "P.wavelets(signal, 'levels')": ["grain='levels'", "ap.players.Grain.LEVELS"],
+    "P.wavelets(signal, 2)": ["grain=2", "int", "ap.players.Grain.LEVELS"],
+    "P.wavelets(signal, [2])": ["grain=[2]", "list", "ap.players.Grain.LEVELS"],
+    "P.wavelets(signal, levels='3')": ["levels='3'", "levels=3"],
+    "P.wavelets(signal, axes='t')": ["axes='t'", "axes=[-1]"],
+    "P.wavelets(signal, axes=2)": ["axes=2", "axes=[-1]"],
+    "P.column_groups(x, [('a', [0])])": ["a list was given", "{'size': [0, 1], ...}"],
+    "P.column_groups(x, {'a': 0})": ["'a' is 0, a int", "{'a': [0]}"],
+    "P.column_groups(x, {'a': 'bc'})": ["'a' is 'bc', a str", "{'a': ['bc']}"],
+    "P.column_groups(x, {'a': torch.tensor(1)})": ["'a' is 1, a Tensor", "{'a': [0]}"],
+    "P.column_groups(x, {'a': [0.5]})": ["0.5", "float", "by number or by name"],
+    "P.column_groups(x, {'a': [None]})": ["None", "by number or by name"],
+    "P.column_groups(x, {'a': [True]})": ["True", "bool", "by number or by name"],
+    "P.patches(torch.ones(1, 3, 8, 8), (4, 4))": ["size=(4, 4)", "write size=4"],
+    "P.patches(torch.ones(1, 3, 8, 8), '4')": ["size='4'", "write size=2"],
+    "P.cells(net, '0', input=x)": ["no positions; use neurons(model, '0')"],
+    "P.cells(conv, '0', input=pictures, axis=9)": ["axis=9", "give axis=1 to 3, or use neurons"],
+    "P.cells(conv, '0', input=pictures, axis='c')": ["cells(axis='c')", "axis=1"],
+    "spanned('tea')": ["letter by letter", "['tea']"],
+    "spanned(3)": ["spans=3", "spans=['a piece']"],
+    "spanned([(0, 3.5)])": ["(0, 3.5)", "whole numbers"],
+    "spanned([(0, 1, 2)])": ["(0, 1, 2)", "spans=[(0, 12)]"],
+    "spanned([3])": ["the span 3", "spans=[(0, 12)]"],
+    "V.BoxScore((0, 0, 2, 2), 'a', (8, 8))": ["'a'", "BoxScore((10, 20, 50, 80), 1, image="],
+    "V.Contrast('a', 2)": ["'a'", "Contrast(3, 5)"],
     "V.Logit(True)": ["Logit", "True", "Logit(3)"],
     "V.Logit(1.0)": ["Logit", "1.0", "float"],
     "V.Logit('cat')": ["'cat'", "str"],
@@ -159,7 +208,17 @@ SCRIPT = textwrap.dedent("""
         assert (game(net, value=V.Logit(given)).value(torch.ones(1, 6).bool())
                 == net(x)[:, 1]).all()
 
+    class Letters:
+        def decode(self, ids):
+            return " ".join("abcdefg"[i] for i in ids)
+
+    def spanned(spans):
+        return P.spans(words, torch.tensor([[1, 2]]), Letters(), spans, embedding="0")
+
+    pictures, signal = torch.ones(1, 2, 8, 8), torch.randn(1, 2, 16)
     credit = ap.attribute(game(net), ap.Gradient())
+    embedded = ap.attribute(game(net, value=V.Embedding()), ap.Gradient())
+    second = ap.attribute(game(net), ap.SecondDifference())
     told = {}
     for case in json.load(sys.stdin):
         try:
