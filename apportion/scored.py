@@ -60,7 +60,11 @@ def one_of(result: Scored, index: Sequence[int], called: str) -> dict[str, Tenso
     """The fields of one output of several."""
     outputs = tuple(result.scores.shape[:-1])
     for i in index:
-        whole(i, "index", f"{called}.pick(...)")
+        if isinstance(i, bool) or not isinstance(i, int):
+            raise BadRequest(
+                f"{called}.pick({i!r}): an output is a whole number, this is a {type(i).__name__}; "
+                f"write {called}.pick(2)"
+            )
     deep = len(index) > len(outputs)
     if deep or any(not -n <= i < n for i, n in zip(index, outputs, strict=False)):
         if not outputs:
@@ -83,7 +87,7 @@ def single(result: Scored, what: str, called: str) -> Tensor:
 
 def admit_top(k: object, called: str) -> None:
     """How many of the largest: at least one."""
-    if whole(k, "k", f"{called}.top(...)") < 1:
+    if whole(k, "k", f"{called}.top", 5) < 1:
         raise BadRequest(f"{called}.top({k}): ask for at least one; write {called}.top(5)")
 
 

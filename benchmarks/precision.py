@@ -5,7 +5,8 @@
 Games: a small network on the breast-cancer table (columns merged to groups, exact by enumeration),
 random games with interactions of three players (exact by closed form; with two players both
 estimators are exact), and the 49 patches of a photo under EfficientNet-Lite0, where no exact value
-is known: there the spread of four seeds tells the error, but for a bias. Takes about three minutes.
+is known: there the spread of four seeds tells the error, but for a bias. Last, ways to draw
+orders of arrival. Takes about four minutes.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def network(groups: int) -> tuple[str, Game, Tensor]:
     return "network", game, ap.attribute(game, ap.KernelShap(samples=2**groups)).scores
 
 
-def rmse(game: Game, exact: Tensor, estimator: object) -> float:
+def rmse(game: Game, exact: Tensor, estimator: object, seeds: int = RUNS) -> float:
     """Root of the mean squared error over players and seeds, relative to that of zero credit."""
-    errors = [ap.attribute(game, estimator, seed=s).scores - exact for s in range(RUNS)]
+    errors = [ap.attribute(game, estimator, seed=s).scores - exact for s in range(seeds)]
     return float(torch.stack(errors).square().mean().sqrt() / exact.square().mean().sqrt())
 
 
@@ -69,6 +70,28 @@ def photo(samples: int) -> None:
         print(f"{name:<29} RMSE {error:.3f} nats, two seeds correlate {alike:.2f}")
 
 
+def spread_orders() -> None:
+    """Orders of arrival that are independent, or spread evenly."""
+    kinds = (ap.Orders.INDEPENDENT, ap.Orders.ORTHOGONAL, ap.Orders.SOBOL)
+    print("orders of arrival, relative RMSE over 24 seeds; in pairs with their reverse, or without")
+    print(f"{'players':>8} {'orders':>7}  {'':<8}" + "".join(f" {k.value:>12}" for k in kinds))
+    for n in (10, 20):
+        _, game, exact = toy(n, 3)
+        for orders in (32, 128, 512):
+            for paired in (True, False):
+                told = [
+                    rmse(
+                        game,
+                        exact,
+                        ap.PermutationShapley(orders=orders, paired=paired, sampling=k),
+                        24,
+                    )
+                    for k in kinds
+                ]
+                name = "pairs" if paired else "single"
+                print(f"{n:>8} {orders:>7}  {name:<8}" + "".join(f" {x:>12.4f}" for x in told))
+
+
 def main() -> None:
     print(f"relative RMSE over {RUNS} seeds")
     print(f"{'players':>8} {'samples':>8}  {'game':<22} {'permutation':>12} {'kernel':>8}")
@@ -81,6 +104,7 @@ def main() -> None:
                 print(f"{n:>8} {samples:>8}  {name:<22} {a:>12.3f} {b:>8.3f}")
     print("49 patches of a photo, 770 samples:")
     photo(770)
+    spread_orders()
 
 
 if __name__ == "__main__":
